@@ -1,0 +1,1 @@
+//! yurthub: the Kubernetes API of an edge node, with or without its cloud.

@@ -1,0 +1,2 @@
+//! The outage story on one machine.
+fn main() {}

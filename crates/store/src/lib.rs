@@ -1,0 +1,1 @@
+//! Everything of the hub that survives power loss.

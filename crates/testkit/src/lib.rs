@@ -1,0 +1,1 @@
+//! A simulated kube-apiserver, a relay that cuts links, a kubelet-like client and clusters of real binaries.

@@ -1,0 +1,2 @@
+//! End-to-end cases on real Kubernetes.
+fn main() {}
