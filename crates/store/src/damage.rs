@@ -1,0 +1,82 @@
+//! Finding that a file is damaged, and setting it aside.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime};
+
+use rusqlite::{Connection, ErrorCode, OpenFlags};
+use time::OffsetDateTime;
+use time::macros::format_description;
+
+use crate::error::{Result, StoreError};
+use crate::seal::sync_dir;
+
+/// How long the check at open may take. A store of 5,000 objects is checked whole in a fraction of it.
+const CHECK_TIME: Duration = Duration::from_millis(150);
+/// How many steps SQLite makes between two looks at the clock.
+const CHECK_STEPS: i32 = 1000;
+
+/// Looks for damage in the structure of the file, as far as the time reaches. Bodies have checksums of their own.
+///
+/// # Errors
+/// [`StoreError::Damaged`] with the first finding.
+pub(crate) fn check(conn: &mut Connection) -> Result<()> {
+    let end = Instant::now() + CHECK_TIME;
+    conn.progress_handler(CHECK_STEPS, Some(move || Instant::now() > end))?;
+    let finding = conn.query_row("PRAGMA quick_check(1)", [], |r| r.get::<_, String>(0));
+    conn.progress_handler(0, None::<fn() -> bool>)?;
+    match finding {
+        Ok(ok) if ok == "ok" => Ok(()),
+        Ok(finding) => Err(StoreError::Damaged(finding)),
+        Err(e) if e.sqlite_error_code() == Some(ErrorCode::OperationInterrupted) => Ok(()),
+        Err(e) => Err(e.into()),
+    }
+}
+
+/// Moves the file and its WAL to names with the date; returns the file's. Nothing is deleted but the WAL's index,
+/// which SQLite makes anew.
+pub(crate) fn set_aside(file: &Path) -> Result<PathBuf> {
+    let aside = free_name(file);
+    for suffix in ["-wal", ""] {
+        match fs::rename(with_suffix(file, suffix), with_suffix(&aside, suffix)) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(StoreError::of_io(e)),
+            _ => {}
+        }
+    }
+    match fs::remove_file(with_suffix(file, "-shm")) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(StoreError::of_io(e)),
+        _ => {}
+    }
+    sync_dir(file.parent())?;
+    Ok(aside)
+}
+
+/// A number beyond all that the damaged store has given: the one it reserved, when that can still be read,
+/// else one from the clock, which no store reaches by counting.
+pub(crate) fn sequence_beyond(aside: &Path) -> u64 {
+    let clock = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64);
+    read_reserved(aside).unwrap_or(clock).max(1)
+}
+
+fn read_reserved(aside: &Path) -> Option<u64> {
+    let conn = Connection::open_with_flags(aside, OpenFlags::SQLITE_OPEN_READ_ONLY).ok()?;
+    let reserved: i64 =
+        conn.query_row("SELECT reserved FROM sequence WHERE id = 1", [], |r| r.get(0)).ok()?;
+    u64::try_from(reserved).ok()
+}
+
+/// `store.db.damaged-20260818T120000Z`, with a number when there is one already.
+fn free_name(file: &Path) -> PathBuf {
+    let format = format_description!("[year][month][day]T[hour][minute][second]Z");
+    let date = OffsetDateTime::now_utc().format(&format).unwrap_or_else(|_| "undated".into());
+    let named = with_suffix(file, &format!(".damaged-{date}"));
+    let others = (2_u32..).map(|n| with_suffix(&named, &format!("-{n}")));
+    std::iter::once(named.clone()).chain(others).find(|p| !p.exists()).unwrap_or(named)
+}
+
+/// The path with `suffix` after its last character.
+pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}

@@ -1,0 +1,48 @@
+//! The journal's reading.
+
+use rusqlite::Row;
+
+use super::Reader;
+use crate::error::Result;
+use crate::journal::{BODY, COLUMNS, cloud_place, open_entry};
+use crate::records::{Conflict, Entry};
+use crate::seal::Sealer;
+
+impl Reader {
+    /// All pending entries, in order.
+    ///
+    /// # Errors
+    /// [`crate::StoreError::Sealed`] when one is not as it was written (those are set apart at the next open);
+    /// what the disk says.
+    pub fn journal(&self) -> Result<Vec<Entry>> {
+        let sql = format!("SELECT {COLUMNS} FROM journal ORDER BY seq");
+        let mut all = self.conn.prepare_cached(&sql)?;
+        all.query_map([], |r| Ok(open_entry("journal", r, &self.sealer)))?.map(|e| e?).collect()
+    }
+
+    /// All conflicts, oldest entry first. One that is not as it was written is passed over.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn conflicts(&self) -> Result<Vec<Conflict>> {
+        let sql = format!("SELECT {COLUMNS}, reason, cloud, parked_at FROM conflicts ORDER BY seq");
+        let mut all = self.conn.prepare_cached(&sql)?;
+        let mut conflicts = Vec::new();
+        for conflict in all.query_map([], |r| Ok(open_conflict(r, &self.sealer)))? {
+            conflicts.extend(conflict?.ok());
+        }
+        Ok(conflicts)
+    }
+}
+
+fn open_conflict(row: &Row<'_>, sealer: &Sealer) -> Result<Conflict> {
+    let entry = open_entry("conflicts", row, sealer)?;
+    let cloud: Option<Vec<u8>> = row.get(BODY + 2)?;
+    let place = cloud_place(entry.seq.cast_signed());
+    Ok(Conflict {
+        entry,
+        reason: row.get(BODY + 1)?,
+        cloud: cloud.map(|c| sealer.open(&place, &c)).transpose()?,
+        at: row.get(BODY + 3)?,
+    })
+}

@@ -1,0 +1,198 @@
+//! Rows of `objects` and `collections` as both connections read them.
+
+use std::collections::BTreeMap;
+
+use rusqlite::{CachedStatement, Connection, OptionalExtension, params};
+use yurt_api::collection::CollectionKey;
+use yurt_api::list::ListHeader;
+use yurt_api::resource::{Resource, TypeMeta};
+
+use crate::body;
+use crate::error::{Result, StoreError};
+use crate::names;
+use crate::records::{CollectionId, CollectionRecord, CollectionState, Row};
+use crate::seal::Sealer;
+use crate::shared::Figures;
+
+/// The columns that [`object`] reads, in its order.
+pub(crate) const OBJECT_COLUMNS: &str = "key, rv, uid, body, id";
+/// The columns that [`collection`] reads, in its order.
+pub(crate) const COLLECTION_COLUMNS: &str =
+    "id, grp, version, resource, namespace, labels, fields, representation,
+    list_api_version, list_kind, item_api_version, item_kind, typed_items, state, node_owned,
+    rv, observed_at, used_at";
+
+/// The objects of one collection, for writing.
+pub(crate) struct Objects<'c> {
+    collection: i64,
+    secret: bool,
+    sealer: &'c Sealer,
+    conn: &'c Connection,
+    find: CachedStatement<'c>,
+    insert: CachedStatement<'c>,
+    update: CachedStatement<'c>,
+    delete: CachedStatement<'c>,
+}
+
+/// What [`Objects::versions`] says of an object.
+pub(crate) struct Held {
+    pub rv: u64,
+    pub uid: String,
+}
+
+impl<'c> Objects<'c> {
+    /// Of a collection that is held.
+    pub fn of(conn: &'c Connection, sealer: &'c Sealer, id: CollectionId) -> Result<Self> {
+        let secret = secrecy(conn, id)?.ok_or(StoreError::NoCollection)?;
+        Self::with(conn, sealer, id, secret)
+    }
+
+    /// Of a collection whose bodies are sealed or not.
+    pub fn with(conn: &'c Connection, sealer: &'c Sealer, id: CollectionId, secret: bool) -> Result<Self> {
+        let find = format!("SELECT {OBJECT_COLUMNS} FROM objects WHERE collection = ?1 AND key = ?2");
+        Ok(Objects {
+            collection: id.0,
+            secret,
+            sealer,
+            conn,
+            find: conn.prepare_cached(&find)?,
+            insert: conn.prepare_cached(
+                "INSERT INTO objects (rv, applied, size, uid, body, collection, key)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+            )?,
+            update: conn.prepare_cached(
+                "UPDATE objects SET rv = ?1, applied = ?2, size = ?3, uid = ?4, body = ?5 WHERE id = ?6",
+            )?,
+            delete: conn.prepare_cached("DELETE FROM objects WHERE id = ?1")?,
+        })
+    }
+
+    /// The object is now `row`; says what it was. `applied` is the collection's version with it.
+    pub fn upsert(&mut self, row: &Row, applied: u64) -> Result<Option<Row>> {
+        let key = names::object_key(&row.key);
+        let place = names::object_place(self.collection, &key, row.resource_version, &row.uid);
+        let body = body::encode(self.sealer, &place, &row.body, self.secret)?;
+        let (rv, applied, size) =
+            (row.resource_version.cast_signed(), applied.cast_signed(), row.body.len() as u64);
+        match self.find(&key)? {
+            Some((id, previous)) => {
+                self.update.execute(params![rv, applied, size.cast_signed(), row.uid, body, id])?;
+                Ok(Some(previous))
+            }
+            None => {
+                let size = size.cast_signed();
+                self.insert.execute(params![rv, applied, size, row.uid, body, self.collection, key])?;
+                Ok(None)
+            }
+        }
+    }
+
+    /// The object is gone; says what it was.
+    pub fn delete(&mut self, key: &str) -> Result<Option<Row>> {
+        let Some((id, previous)) = self.find(key)? else { return Ok(None) };
+        self.delete.execute([id])?;
+        Ok(Some(previous))
+    }
+
+    /// Version and UID of every object, without the bodies.
+    pub fn versions(&self) -> Result<BTreeMap<String, Held>> {
+        let mut all = self.conn.prepare_cached("SELECT key, rv, uid FROM objects WHERE collection = ?1")?;
+        let rows = all.query_map([self.collection], |r| {
+            Ok((r.get(0)?, Held { rv: r.get::<_, i64>(1)?.cast_unsigned(), uid: r.get(2)? }))
+        })?;
+        rows.map(|r| r.map_err(StoreError::from)).collect()
+    }
+
+    fn find(&mut self, key: &str) -> Result<Option<(i64, Row)>> {
+        let (collection, sealer, secret) = (self.collection, self.sealer, self.secret);
+        let read = |r: &rusqlite::Row<'_>| Ok((r.get(4)?, object(r, sealer, collection, secret)));
+        let found = self.find.query_row(params![collection, key], read).optional()?;
+        found.map(|(id, row): (i64, Result<Row>)| row.map(|row| (id, row))).transpose()
+    }
+}
+
+/// Whether the bodies of a collection are sealed; `None` when there is no such collection.
+pub(crate) fn secrecy(conn: &Connection, id: CollectionId) -> Result<Option<bool>> {
+    let mut find = conn.prepare_cached("SELECT grp, version, resource FROM collections WHERE id = ?1")?;
+    let resource = find.query_row([id.0], |r| resource(r, 0)).optional()?;
+    Ok(resource.as_ref().map(names::is_secret))
+}
+
+/// Reads group, version and resource from three columns.
+pub(crate) fn resource(row: &rusqlite::Row<'_>, first: usize) -> rusqlite::Result<Resource> {
+    Ok(Resource { group: row.get(first)?, version: row.get(first + 1)?, resource: row.get(first + 2)? })
+}
+
+/// Reads [`OBJECT_COLUMNS`].
+pub(crate) fn object(row: &rusqlite::Row<'_>, sealer: &Sealer, collection: i64, secret: bool) -> Result<Row> {
+    let key = row.get_ref(0)?.as_str().map_err(not_text)?;
+    let resource_version = row.get::<_, i64>(1)?.cast_unsigned();
+    let uid: String = row.get(2)?;
+    let column = row.get_ref(3)?.as_blob().map_err(not_text)?;
+    let place = names::object_place(collection, key, resource_version, &uid);
+    let body = body::decode(sealer, &place, column, secret)?;
+    Ok(Row { key: names::parse_object_key(key), resource_version, uid, body })
+}
+
+fn not_text(error: rusqlite::types::FromSqlError) -> StoreError {
+    StoreError::Damaged(error.to_string())
+}
+
+/// Reads [`COLLECTION_COLUMNS`]; `figures` are what is newer than the row.
+pub(crate) fn collection(row: &rusqlite::Row<'_>, figures: Option<&Figures>) -> Result<CollectionRecord> {
+    let key = CollectionKey {
+        resource: resource(row, 1)?,
+        namespace: names::parse_namespace(row.get(4)?),
+        labels: row.get(5)?,
+        fields: row.get(6)?,
+        representation: names::parse_representation(row.get_ref(7)?.as_str().map_err(not_text)?)?,
+    };
+    let state = row.get_ref(13)?.as_str().map_err(not_text)?;
+    let state = CollectionState::parse(state)
+        .ok_or_else(|| StoreError::Damaged(format!("no state is named {state:?}")))?;
+    let saved = saved_figures(row)?;
+    let figures = figures.unwrap_or(&saved);
+    Ok(CollectionRecord {
+        id: CollectionId(row.get(0)?),
+        key,
+        header: header(row, figures.rv)?,
+        state,
+        observed_at: figures.observed_at,
+        used_at: figures.used_at,
+        objects: figures.objects,
+        bytes: figures.bytes,
+        node_owned: row.get(14)?,
+    })
+}
+
+fn header(row: &rusqlite::Row<'_>, resource_version: u64) -> Result<ListHeader> {
+    let item: (Option<String>, Option<String>) = (row.get(10)?, row.get(11)?);
+    Ok(ListHeader {
+        type_meta: TypeMeta { api_version: row.get(8)?, kind: row.get(9)? },
+        resource_version,
+        continue_token: String::new(),
+        remaining: None,
+        typed_items: row.get(12)?,
+        item_type: match item {
+            (Some(api_version), Some(kind)) => Some(TypeMeta { api_version, kind }),
+            _ => None,
+        },
+    })
+}
+
+/// What the row itself says, from [`COLLECTION_COLUMNS`].
+pub(crate) fn saved_figures(row: &rusqlite::Row<'_>) -> Result<Figures> {
+    Ok(Figures {
+        rv: row.get::<_, i64>(15)?.cast_unsigned(),
+        observed_at: row.get(16)?,
+        used_at: row.get(17)?,
+        ..Figures::default()
+    })
+}
+
+/// The columns of `collections_key`.
+pub(crate) fn collection_key_params(key: &CollectionKey) -> [&str; 7] {
+    let Resource { group, version, resource } = &key.resource;
+    let namespace = names::namespace_column(key);
+    [group, version, resource, namespace, &key.labels, &key.fields, key.representation.as_str()]
+}

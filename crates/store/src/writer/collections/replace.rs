@@ -1,0 +1,114 @@
+//! A whole list in the place of what was held.
+
+use std::collections::BTreeMap;
+
+use rusqlite::{Connection, params};
+use yurt_api::collection::CollectionKey;
+use yurt_api::list::ListHeader;
+
+use super::{Effects, Session, find};
+use crate::error::Result;
+use crate::names;
+use crate::records::{Change, CollectionId, CollectionState, Replaced, Row};
+use crate::rows::Objects;
+use crate::shared::Figures;
+
+/// The collection's row with this header; made when there is none.
+pub(super) fn begin(
+    conn: &Connection,
+    key: &CollectionKey,
+    header: &ListHeader,
+    state: CollectionState,
+    node_owned: bool,
+    now: i64,
+) -> Result<i64> {
+    let id = match find(conn, key)? {
+        Some(id) => id,
+        None => insert(conn, key)?,
+    };
+    let item = header.item_type.as_ref();
+    conn.prepare_cached(
+        "UPDATE collections SET list_api_version = ?2, list_kind = ?3, item_api_version = ?4, item_kind = ?5,
+         typed_items = ?6, state = ?7, node_owned = ?8, rv = ?9, observed_at = ?10, used_at = ?10 WHERE id = ?1",
+    )?
+    .execute(params![
+        id,
+        header.type_meta.api_version,
+        header.type_meta.kind,
+        item.map(|t| &t.api_version),
+        item.map(|t| &t.kind),
+        header.typed_items,
+        state.as_str(),
+        node_owned,
+        header.resource_version.cast_signed(),
+        now,
+    ])?;
+    Ok(id)
+}
+
+fn insert(conn: &Connection, key: &CollectionKey) -> Result<i64> {
+    conn.prepare_cached(
+        "INSERT INTO collections (grp, version, resource, namespace, labels, fields, representation,
+         list_api_version, list_kind, typed_items, state, node_owned, rv, observed_at, used_at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, '', '', 0, 'filling', 0, 0, 0, 0)",
+    )?
+    .execute(crate::rows::collection_key_params(key))?;
+    Ok(conn.last_insert_rowid())
+}
+
+/// Brings the objects to `rows`.
+pub(super) fn fill(
+    session: &Session<'_>,
+    effects: &mut Effects,
+    key: &CollectionKey,
+    id: CollectionId,
+    rv: u64,
+    now: i64,
+    rows: &[Row],
+) -> Result<Replaced> {
+    let before = session.shared.get(id.0).unwrap_or_default();
+    if rv < before.rv {
+        // The cloud was set back: the rows that stay must not speak for a version that is gone.
+        let mut lower =
+            session.conn.prepare_cached("UPDATE objects SET applied = 0 WHERE collection = ?1")?;
+        effects.pages += lower.execute([id.0])? as u64;
+    }
+    let mut objects = Objects::with(session.conn, session.sealer, id, names::is_secret(&key.resource))?;
+    let mut held = objects.versions()?;
+    let mut difference = Difference::default();
+    let mut figures = Figures { rv, observed_at: now, used_at: now, unsaved: false, objects: 0, bytes: 0 };
+    let mut sizes = BTreeMap::new();
+    for row in rows {
+        let name = names::object_key(&row.key);
+        sizes.insert(name.clone(), row.body.len() as u64);
+        let same = held.remove(&name).is_some_and(|h| h.rv == row.resource_version && h.uid == row.uid);
+        if same && row.resource_version != 0 {
+            continue;
+        }
+        let previous = objects.upsert(row, rv)?;
+        effects.wrote(row.body.len());
+        difference.note(Change::Upsert(row.clone()), previous);
+    }
+    for name in held.keys() {
+        let gone = Change::Delete { key: names::parse_object_key(name), resource_version: rv };
+        difference.note(gone, objects.delete(name)?);
+        effects.pages += 3;
+    }
+    figures.objects = sizes.len() as u64;
+    figures.bytes = sizes.values().sum();
+    effects.figures.push((id.0, Some(figures)));
+    Ok((id, difference.changes, difference.previous))
+}
+
+#[derive(Default)]
+struct Difference {
+    changes: Vec<Change>,
+    previous: Vec<Option<Row>>,
+}
+
+impl Difference {
+    fn note(&mut self, change: Change, previous: Option<Row>) {
+        self.changes.push(change);
+        self.previous.push(previous);
+    }
+}

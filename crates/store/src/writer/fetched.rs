@@ -1,0 +1,107 @@
+//! Single objects that were read outside any collection.
+
+use rusqlite::{OptionalExtension, params};
+use yurt_api::collection::ObjectKey;
+use yurt_api::resource::Resource;
+
+use super::{Durability, Session, Writer};
+use crate::body;
+use crate::error::Result;
+use crate::names;
+use crate::records::Fetched;
+use crate::seal::Place;
+
+/// A newer look at the same version is noted at most this often, in seconds.
+pub(super) const LOOK_NOTED_SECONDS: i64 = 60;
+
+impl Writer {
+    /// Keeps the answer to a GET in the place of the one before.
+    ///
+    /// # Errors
+    /// [`crate::StoreError::TooMuch`] when it does not fit; what the disk says.
+    pub fn put_fetched(&mut self, fetched: &Fetched) -> Result<()> {
+        if self.is_held(fetched)? {
+            return Ok(());
+        }
+        self.make_room(fetched.body.len() as u64 + 200, fetched.observed_at)?;
+        self.transact(Durability::Process, |session, effects| {
+            effects.wrote(fetched.body.len());
+            put(session, fetched)
+        })
+    }
+
+    /// Forgets the object in all representations, and its subresources.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn forget_fetched(&mut self, resource: &Resource, key: &ObjectKey) -> Result<()> {
+        let (resource, key) = (resource.to_string(), names::object_key(key));
+        let held = "SELECT 1 FROM fetched WHERE resource = ?1 AND key = ?2";
+        let held = self.conn.prepare_cached(held)?.exists([&resource, &key])?;
+        if !held {
+            return Ok(());
+        }
+        self.transact(Durability::Process, |session, effects| {
+            effects.pages += 3;
+            let delete = "DELETE FROM fetched WHERE resource = ?1 AND key = ?2";
+            session.conn.prepare_cached(delete)?.execute([resource, key])?;
+            Ok(())
+        })
+    }
+
+    /// Whether this very version is held and was looked at lately: the kubelet asks for its node every 10 s.
+    fn is_held(&self, fetched: &Fetched) -> Result<bool> {
+        let mut find = self.conn.prepare_cached(
+            "SELECT rv, uid, observed_at FROM fetched
+             WHERE resource = ?1 AND key = ?2 AND subresource = ?3 AND representation = ?4",
+        )?;
+        let found: Option<(i64, String, i64)> =
+            find.query_row(fetched_key(fetched), |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?))).optional()?;
+        Ok(found.is_some_and(|(rv, uid, at)| {
+            fetched.resource_version != 0
+                && rv.cast_unsigned() == fetched.resource_version
+                && uid == fetched.uid
+                && (0..LOOK_NOTED_SECONDS).contains(&(fetched.observed_at - at))
+        }))
+    }
+}
+
+fn fetched_key(f: &Fetched) -> [String; 4] {
+    let representation = f.representation.as_str().to_owned();
+    [f.resource.to_string(), names::object_key(&f.key), f.subresource.clone(), representation]
+}
+
+/// The place of a fetched object's body.
+pub(crate) fn place(f: &[String; 4], type_api_version: &str, kind: &str, rv: i64, uid: &str) -> Place {
+    let place = f.iter().fold(Place::new("fetched"), |place, part| place.text(part));
+    place.text(type_api_version).text(kind).number(rv).text(uid)
+}
+
+fn put(session: &Session<'_>, f: &Fetched) -> Result<()> {
+    let key = fetched_key(f);
+    let rv = f.resource_version.cast_signed();
+    let place = place(&key, &f.type_meta.api_version, &f.type_meta.kind, rv, &f.uid);
+    let body = body::encode(session.sealer, &place, &f.body, names::is_secret(&f.resource))?;
+    let [resource, object, subresource, representation] = key;
+    session
+        .conn
+        .prepare_cached(
+            "INSERT INTO fetched (resource, key, subresource, representation, api_version, kind, rv, uid,
+             observed_at, body) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)
+             ON CONFLICT (resource, key, subresource, representation) DO UPDATE SET
+             api_version = ?5, kind = ?6, rv = ?7, uid = ?8, observed_at = ?9, body = ?10",
+        )?
+        .execute(params![
+            resource,
+            object,
+            subresource,
+            representation,
+            f.type_meta.api_version,
+            f.type_meta.kind,
+            rv,
+            f.uid,
+            f.observed_at,
+            body
+        ])?;
+    Ok(())
+}

@@ -1,0 +1,169 @@
+//! The journal's writing. Every call returns after the fsync.
+//!
+//! Reading is in `reader/journal.rs`, what a start does with it in `recover.rs`.
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::{Durability, Session, Writer};
+use crate::error::{Result, StoreError};
+use crate::journal::{Stored, cloud_place, entry_place};
+use crate::records::{Entry, NewEntry, Operation};
+
+mod park;
+
+impl Writer {
+    /// Keeps the entries, in order, all or none; returns their numbers. They are on disk (one fsync for all)
+    /// before this returns. An entry replaces the pending one of its slot: it keeps the first date, and its
+    /// attempts begin anew.
+    ///
+    /// # Errors
+    /// [`StoreError::TooMuch`] when the journal would exceed [`crate::Options::journal_max_entries`] or
+    /// [`crate::Options::journal_max_bytes`]; what the disk says.
+    pub fn journal_put(&mut self, entries: &[NewEntry]) -> Result<Vec<u64>> {
+        if entries.is_empty() {
+            return Ok(Vec::new());
+        }
+        let sequence = self.sequence;
+        // A failed commit may still be found after power loss: its numbers are not given again.
+        self.sequence.skip(entries.len() as u64);
+        let (seqs, after, dropped) = self.transact(Durability::Power, |session, effects| {
+            let (first, after) = sequence.take(session, entries.len() as u64)?;
+            let seqs: Vec<u64> = (first..).take(entries.len()).collect();
+            for (entry, seq) in entries.iter().zip(&seqs) {
+                put(session, entry, *seq)?;
+                effects.wrote(entry.body.len() + 1000);
+            }
+            let dropped = drop_oldest_events(session)?;
+            check_bounds(session)?;
+            Ok((seqs, after, dropped))
+        })?;
+        self.sequence = after;
+        self.events_dropped += dropped;
+        Ok(seqs)
+    }
+
+    /// Forgets entries that were delivered. Numbers that are not there are passed over.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn journal_remove(&mut self, seqs: &[u64]) -> Result<()> {
+        self.transact(Durability::Power, |session, effects| {
+            let mut delete = session.conn.prepare_cached("DELETE FROM journal WHERE seq = ?1")?;
+            for seq in seqs {
+                delete.execute([seq.cast_signed()])?;
+                effects.pages += 4;
+            }
+            Ok(())
+        })
+    }
+
+    /// Counts one more try to deliver the entry. Not fsynced: a try that is forgotten does no harm.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn journal_attempt(&mut self, seq: u64) -> Result<()> {
+        self.transact(Durability::Process, |session, effects| {
+            effects.pages += 2;
+            let count = "UPDATE journal SET attempts = attempts + 1 WHERE seq = ?1";
+            session.conn.prepare_cached(count)?.execute([seq.cast_signed()])?;
+            Ok(())
+        })
+    }
+
+    /// How many events the ring has dropped since the store was opened.
+    pub fn events_dropped(&self) -> u64 {
+        self.events_dropped
+    }
+}
+
+fn put(session: &Session<'_>, new: &NewEntry, seq: u64) -> Result<()> {
+    let pending = "SELECT first_at FROM journal WHERE slot = ?1";
+    let first_at: Option<i64> =
+        session.conn.prepare_cached(pending)?.query_row([&new.slot], |r| r.get(0)).optional()?;
+    if first_at.is_some() {
+        session.conn.prepare_cached("DELETE FROM journal WHERE slot = ?1")?.execute([&new.slot])?;
+    }
+    let entry = Entry {
+        seq,
+        first_at: first_at.unwrap_or(new.at),
+        attempts: 0,
+        slot: new.slot.clone(),
+        operation: new.operation,
+        resource: new.resource.clone(),
+        key: new.key.clone(),
+        uid: new.uid.clone(),
+        body: new.body.clone(),
+        at: new.at,
+    };
+    let stored = Stored::of(&entry);
+    let body = session.sealer.seal(&entry_place("journal", &stored), &entry.body)?;
+    insert(session.conn, "journal", &stored, &body)
+}
+
+/// Writes the columns that both tables have.
+fn insert(conn: &Connection, table: &str, s: &Stored, body: &[u8]) -> Result<()> {
+    let sql = format!(
+        "INSERT INTO {table} (seq, slot, operation, grp, version, resource, key, uid, at, first_at, attempts,
+         body{}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12{})",
+        if table == "conflicts" { ", reason, parked_at" } else { "" },
+        if table == "conflicts" { ", '', 0" } else { "" },
+    );
+    conn.prepare_cached(&sql)?.execute(params![
+        s.seq,
+        s.slot,
+        s.operation,
+        s.resource.group,
+        s.resource.version,
+        s.resource.resource,
+        s.key,
+        s.uid,
+        s.at,
+        s.first_at,
+        s.attempts,
+        body
+    ])?;
+    Ok(())
+}
+
+/// The ring of events: newest kept.
+fn drop_oldest_events(session: &Session<'_>) -> Result<u64> {
+    let mut drop = session.conn.prepare_cached(
+        "DELETE FROM journal WHERE operation = ?1 AND seq NOT IN
+         (SELECT seq FROM journal WHERE operation = ?1 ORDER BY seq DESC LIMIT ?2)",
+    )?;
+    Ok(drop.execute(params![Operation::Event.as_str(), session.limits.events_max])? as u64)
+}
+
+fn check_bounds(session: &Session<'_>) -> Result<()> {
+    let mut sums = session.conn.prepare_cached("SELECT operation <> ?1, length(body) FROM journal")?;
+    let mut rows = sums.query([Operation::Event.as_str()])?;
+    let (mut entries, mut bytes) = (0_u64, 0_u64);
+    while let Some(row) = rows.next()? {
+        entries += u64::from(row.get::<_, bool>(0)?);
+        bytes += row.get::<_, i64>(1)?.cast_unsigned();
+    }
+    within("journal entries", entries, session.limits.journal_max_entries.cast_unsigned())?;
+    within("journal bytes", bytes, session.limits.journal_max_bytes)
+}
+
+fn within(what: &'static str, have: u64, limit: u64) -> Result<()> {
+    if have > limit { Err(StoreError::TooMuch { what, limit }) } else { Ok(()) }
+}
+
+/// Moves an entry to the conflicts, in a running transaction.
+pub(crate) fn park_in(
+    session: &Session<'_>,
+    entry: &Entry,
+    reason: &str,
+    cloud: Option<&[u8]>,
+    now: i64,
+) -> Result<()> {
+    let stored = Stored::of(entry);
+    session.conn.prepare_cached("DELETE FROM journal WHERE seq = ?1")?.execute([stored.seq])?;
+    let body = session.sealer.seal(&entry_place("conflicts", &stored), &entry.body)?;
+    insert(session.conn, "conflicts", &stored, &body)?;
+    let cloud = cloud.map(|c| session.sealer.seal(&cloud_place(stored.seq), c)).transpose()?;
+    let note = "UPDATE conflicts SET reason = ?2, cloud = ?3, parked_at = ?4 WHERE seq = ?1";
+    session.conn.prepare_cached(note)?.execute(params![stored.seq, reason, cloud, now])?;
+    Ok(())
+}

@@ -1,0 +1,6 @@
+//! The store as its callers see it.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+mod basics;
+mod samples;
