@@ -1,6 +1,7 @@
 //! The vocabulary of the Kubernetes API on bytes: requests, selectors, objects, watch frames, patches. No I/O.
 
 pub mod error;
+pub mod patch;
 pub mod proto;
 pub mod resource;
 mod wire;
