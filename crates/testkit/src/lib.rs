@@ -1,1 +1,17 @@
-//! A simulated kube-apiserver, a relay that cuts links, a kubelet-like client and clusters of real binaries.
+//! What Yurt's tests, benches and playground stand on.
+//!
+//! * [`apiserver`]: a simulated kube-apiserver with real TLS, an audit trail and fault switches.
+//! * [`relay`]: a TCP relay that holds, resets, refuses and delays.
+//! * [`kubelet`]: a client that asks what a stock kubelet asks, in its order.
+//! * [`client`]: a small HTTP client whose answers a test can look at in full.
+//! * [`cluster`]: real binaries in folders of their own, killed and restarted at will.
+//!
+//! Nothing here is part of what runs on a node. Errors of the set-up are panics with a clear text: a test
+//! that cannot be set up has failed.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+pub mod apiserver;
+pub mod client;
+pub mod objects;
+pub mod pki;
+pub mod relay;

@@ -1,0 +1,105 @@
+//! Which objects of a resource a request is about.
+
+use yurt_api::selector::{FieldSelector, LabelSelector};
+
+use super::{
+    error::Refusal,
+    object::Object,
+    registry::Kind,
+    request::{Query, Target},
+};
+
+/// Namespace, labels and fields.
+#[derive(Clone, Debug)]
+pub struct Selection {
+    namespace: Option<String>,
+    labels: LabelSelector,
+    fields: FieldSelector,
+    resource: String,
+}
+
+impl Selection {
+    /// Reads the selectors; a field that the kind does not offer is 400.
+    pub fn of_request(kind: &Kind, target: &Target, query: &Query) -> Result<Self, Refusal> {
+        let wrong = |e: yurt_api::error::BadRequest| Refusal::bad_request(e.message);
+        let labels = LabelSelector::parse(query.get("labelSelector")).map_err(wrong)?;
+        let mut text = query.get("fieldSelector").to_owned();
+        if let Some(name) = &target.name {
+            text = format!("metadata.name={name}");
+        }
+        let fields = FieldSelector::parse(&text).map_err(wrong)?;
+        let resource = kind.group_resource();
+        if let Some(path) = fields.paths().find(|p| pointer(&resource, p).is_none()) {
+            return Err(Refusal::bad_request(format!(
+                "Unable to find {:?} that match label selector {:?}, field selector {text:?}: field label not supported: {path}",
+                format!("{}, Resource={}", kind.api_version(), kind.plural),
+                query.get("labelSelector"),
+            )));
+        }
+        Ok(Self { namespace: target.namespace.clone(), labels, fields, resource })
+    }
+
+    /// Everything in a namespace is asked for.
+    pub fn is_unfiltered(&self) -> bool {
+        self.labels.is_empty() && self.fields.is_empty()
+    }
+
+    /// The value that a field must have.
+    pub fn exact(&self, path: &str) -> Option<&str> {
+        self.fields.exact(path)
+    }
+
+    /// The object is asked for.
+    pub fn matches(&self, object: &Object) -> bool {
+        self.namespace.as_ref().is_none_or(|n| *n == object.key.namespace)
+            && (self.labels.is_empty() || self.labels.matches(&object.labels()))
+            && (self.fields.is_empty() || self.fields.matches(&|path| self.field(object, path)))
+    }
+
+    fn field(&self, object: &Object, path: &str) -> Option<String> {
+        let pointer = pointer(&self.resource, path)?;
+        let value = object.value().pointer(&pointer);
+        let text = value.map(|v| v.as_str().map_or_else(|| v.to_string(), str::to_owned));
+        Some(text.unwrap_or_else(|| default(path).to_owned()))
+    }
+}
+
+fn default(path: &str) -> &'static str {
+    if matches!(path, "spec.unschedulable" | "spec.hostNetwork") { "false" } else { "" }
+}
+
+fn pointer(resource: &str, path: &str) -> Option<String> {
+    let offered: &[&str] = match resource {
+        "pods" => &[
+            "spec.nodeName",
+            "spec.restartPolicy",
+            "spec.schedulerName",
+            "spec.serviceAccountName",
+            "spec.hostNetwork",
+            "status.phase",
+            "status.podIP",
+            "status.nominatedNodeName",
+        ],
+        "services" => &["spec.clusterIP", "spec.type"],
+        "secrets" => &["type"],
+        "nodes" => &["spec.unschedulable"],
+        "namespaces" => &["status.phase"],
+        "resourceslices.resource.k8s.io" => &["spec.nodeName", "spec.driver"],
+        "certificatesigningrequests.certificates.k8s.io" => &["spec.signerName"],
+        "events" | "events.events.k8s.io" => &[
+            "involvedObject.kind",
+            "involvedObject.namespace",
+            "involvedObject.name",
+            "involvedObject.uid",
+            "involvedObject.apiVersion",
+            "involvedObject.resourceVersion",
+            "involvedObject.fieldPath",
+            "reason",
+            "reportingComponent",
+            "type",
+        ],
+        _ => &[],
+    };
+    let known = matches!(path, "metadata.name" | "metadata.namespace") || offered.contains(&path);
+    known.then(|| format!("/{}", path.replace('.', "/")))
+}

@@ -1,0 +1,118 @@
+//! What all requests share.
+
+use std::{
+    sync::{Arc, Mutex, RwLock},
+    time::Duration,
+};
+
+use tokio::sync::watch;
+
+use super::{
+    audit::Audit, authorize::Rules, fault::Faults, gate::Gate, registry::Registry, storage::Storage,
+    token::Tokens,
+};
+
+/// How the server behaves. `Default` suits most tests.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// "127.0.0.1:0" by default.
+    pub address: std::net::SocketAddr,
+    /// The version before the first write.
+    pub first_version: u64,
+    /// How many changes are remembered for watches and older pages.
+    pub history: usize,
+    /// Time between the bookmarks of a watch that asked for them.
+    pub bookmark_interval: Duration,
+    /// A watch from before the history is answered HTTP 410 instead of 200 with an ERROR event.
+    pub gone_over_http: bool,
+    /// How long a read waits for a version that is not there yet.
+    pub freshness_wait: Duration,
+    /// `gitVersion` of `/version`.
+    pub git_version: String,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            address: ([127, 0, 0, 1], 0).into(),
+            first_version: 1000,
+            history: 20_000,
+            bookmark_interval: Duration::from_secs(2),
+            gone_over_http: false,
+            freshness_wait: Duration::from_secs(3),
+            git_version: "v1.34.4".into(),
+        }
+    }
+}
+
+/// What running watches listen to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Signal {
+    /// The current version.
+    pub version: u64,
+    /// Grows when bookmarks are demanded.
+    pub bookmarks: u64,
+    /// Grows when all watches must end.
+    pub epoch: u64,
+}
+
+/// The shared parts of the server.
+pub struct Server {
+    /// How it behaves.
+    pub options: Options,
+    /// All objects.
+    pub storage: Mutex<Storage>,
+    /// The served kinds.
+    pub registry: RwLock<Registry>,
+    /// Accepted tokens.
+    pub tokens: Tokens,
+    /// Who may do what.
+    pub rules: Rules,
+    /// Faults of single requests.
+    pub faults: Faults,
+    /// What was asked.
+    pub audit: Arc<Audit>,
+    /// The switch of all connections.
+    pub gate: Arc<Gate>,
+    /// Wakes watches and reads that wait for a version.
+    pub signal: watch::Sender<Signal>,
+}
+
+impl Server {
+    /// An empty server.
+    pub fn new(options: Options) -> Self {
+        let signal = Signal { version: options.first_version, ..Signal::default() };
+        Self {
+            storage: Mutex::new(Storage::new(options.first_version, options.history)),
+            registry: RwLock::new(Registry::builtin()),
+            tokens: Tokens::new(),
+            rules: Rules::default(),
+            faults: Faults::default(),
+            audit: Arc::default(),
+            gate: Arc::default(),
+            signal: watch::Sender::new(signal),
+            options,
+        }
+    }
+
+    /// Reads the state.
+    pub fn read<R>(&self, read: impl FnOnce(&Storage) -> R) -> R {
+        read(&self.storage.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
+    }
+
+    /// Changes the state and wakes who waits for it.
+    pub fn write<R>(&self, write: impl FnOnce(&mut Storage) -> R) -> R {
+        let mut storage = self.storage.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let result = write(&mut storage);
+        let version = storage.version();
+        self.signal.send_if_modified(|s| std::mem::replace(&mut s.version, version) != version);
+        result
+    }
+
+    /// Waits until the version is reached; false = not within the bound.
+    pub async fn reach(&self, version: u64) -> bool {
+        let mut signal = self.signal.subscribe();
+        let reached = signal.wait_for(|s| s.version >= version);
+        tokio::time::timeout(self.options.freshness_wait, reached).await.is_ok()
+    }
+}
