@@ -13,7 +13,7 @@ pub(crate) const FORMAT: i64 = 1;
 /// usual 4,096 it costs 4 KB and half of every page stays empty.
 pub(crate) const PAGE_SIZE: i64 = 1024;
 /// What the WAL is cut back to when it has been carried over into the file.
-const WAL_KEPT_BYTES: i64 = 8 << 20;
+const WAL_KEPT_BYTES: i64 = 9 << 20;
 
 const TABLES: &str = "
 CREATE TABLE collections (
@@ -126,7 +126,8 @@ pub(crate) fn set_up_writer(conn: &Connection, cache_bytes: u32) -> Result<()> {
     // Checkpoints are made by the writer itself, outside the moment in which readers wait for a commit.
     conn.query_row("PRAGMA wal_autocheckpoint = 0", [], |_| Ok(()))?;
     conn.query_row(&format!("PRAGMA journal_size_limit = {WAL_KEPT_BYTES}"), [], |_| Ok(()))?;
-    conn.pragma_update(None, "foreign_keys", false)?;
+    // Overwriting freed pages with zeroes would write them; what must not be found there is sealed.
+    conn.query_row("PRAGMA secure_delete = OFF", [], |_| Ok(()))?;
     set_up(conn, cache_bytes)
 }
 

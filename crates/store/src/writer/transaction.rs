@@ -8,8 +8,9 @@ use crate::open::Limits;
 use crate::seal::Sealer;
 use crate::shared::{Figures, Shared};
 
-/// The WAL is carried over into the file when it holds about this many pages (4 MiB).
-const CHECKPOINT_PAGES: u64 = 4096;
+/// The WAL is carried over into the file when it holds about this many pages (8 MiB): objects that change again
+/// and again are then written to the file once, and a start after power loss still reads it in milliseconds.
+const CHECKPOINT_PAGES: u64 = 8192;
 /// After a checkpoint that did not finish, the next try comes after this many more.
 const CHECKPOINT_RETRY_PAGES: u64 = 512;
 
