@@ -123,6 +123,10 @@ pub mod strategic {
 
     /// The object that the strategic merge patch makes of `target`. Kinds that are not built in have no merge keys:
     /// for them this is [`PatchError::Unsupported`], as it is for kube-apiserver.
+    ///
+    /// Differs from Go in two ways that no client relies on: nulls and directives inside an element that is new are
+    /// left out (Go leaves that to its typed decoder), and where a patch both deletes and adds elements of a list the
+    /// new ones stand first (in Go their place depends on a shared slice).
     pub fn apply(tm: &TypeMeta, target: &Value, patch: &Value) -> Result<Value, PatchError> {
         let Some(schema) = schema::of(tm) else {
             let why = format!("{} {} has no strategic merge patch", tm.api_version, tm.kind);

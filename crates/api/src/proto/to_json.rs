@@ -171,7 +171,9 @@ impl<'a> Writer<'a> {
     fn map(&mut self, field: &Field, slot: Slot<'a>) -> Result<(), DecodeError> {
         self.out.push(b'{');
         for entry in occurrences(field, slot) {
-            let (mut key, mut content) = ("", None);
+            // In a map Go makes empty bytes, not nil, of a value that is not there.
+            let absent = (field.kind == Kind::Bytes).then_some(Value::Bytes(&[]));
+            let (mut key, mut content) = ("", absent);
             for part in Reader::new(entry?.bytes()?) {
                 let part = part?;
                 match part.number {
