@@ -12,6 +12,8 @@
 
 pub mod apiserver;
 pub mod client;
+pub mod cluster;
+pub mod kubelet;
 pub mod objects;
 pub mod pki;
 pub mod relay;
