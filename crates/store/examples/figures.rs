@@ -79,7 +79,12 @@ fn row(n: u64, rv: u64) -> Row {
         })
         .collect();
     let key = ObjectKey::new("default", &format!("web-{n:05}"));
-    Row { key, resource_version: rv, uid: format!("3f1d9c2e-0000-4000-8000-{n:012}"), body: Bytes::from(body) }
+    Row {
+        key,
+        resource_version: rv,
+        uid: format!("3f1d9c2e-0000-4000-8000-{n:012}"),
+        body: Bytes::from(body),
+    }
 }
 
 fn events(store: &mut Opened, what: &str, id: CollectionId, spread: u64) {

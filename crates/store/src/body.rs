@@ -59,8 +59,9 @@ pub(crate) fn decode(sealer: &Sealer, place: &Place, column: &[u8], secret: bool
     }
 }
 
-/// Every step is a bijection of the state, so a change of one word always changes the result.
-fn checksum(place: &[u8], content: &[u8]) -> u64 {
+/// Finds damage, not forgery. Every step is a bijection of the state, so a change of one word always changes the
+/// result.
+pub(crate) fn checksum(place: &[u8], content: &[u8]) -> u64 {
     let state = mix(0x9E37_79B9_7F4A_7C15, place);
     mix(state ^ place.len() as u64, content)
 }

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 use time::OffsetDateTime;
 use time::macros::format_description;
@@ -16,13 +17,33 @@ const CHECK_TIME: Duration = Duration::from_millis(150);
 /// How many steps SQLite makes between two looks at the clock.
 const CHECK_STEPS: i32 = 1000;
 
-/// Looks for damage in the structure of the file, as far as the time reaches. Bodies have checksums of their own.
+/// Beside the store when a running process met damage in it.
+const SUSPECT: &str = "store.suspect";
+
+/// Notes that damage was met, so that the next open checks the whole file. When that cannot be noted the check
+/// is as always.
+pub(crate) fn suspect(dir: &Path) {
+    drop(fs::write(dir.join(SUSPECT), []));
+}
+
+/// Looks for damage in the structure of the file: as far as the time reaches, or all of it when damage was met
+/// before. Bodies have checksums of their own.
 ///
 /// # Errors
 /// [`StoreError::Damaged`] with the first finding.
-pub(crate) fn check(conn: &mut Connection) -> Result<()> {
+pub(crate) fn check(conn: &mut Connection, file: &Path) -> Result<()> {
+    let suspect = file.with_file_name(SUSPECT);
+    let whole = suspect.exists();
     let end = Instant::now() + CHECK_TIME;
-    conn.progress_handler(CHECK_STEPS, Some(move || Instant::now() > end))?;
+    conn.progress_handler(CHECK_STEPS, Some(move || !whole && Instant::now() > end))?;
+    let result = quick_check(conn);
+    if whole {
+        fs::remove_file(suspect)?;
+    }
+    result
+}
+
+fn quick_check(conn: &mut Connection) -> Result<()> {
     let finding = conn.query_row("PRAGMA quick_check(1)", [], |r| r.get::<_, String>(0));
     conn.progress_handler(0, None::<fn() -> bool>)?;
     match finding {
@@ -60,6 +81,7 @@ pub(crate) fn sequence_beyond(aside: &Path) -> u64 {
 
 fn read_reserved(aside: &Path) -> Option<u64> {
     let conn = Connection::open_with_flags(aside, OpenFlags::SQLITE_OPEN_READ_ONLY).ok()?;
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).ok()?;
     let reserved: i64 =
         conn.query_row("SELECT reserved FROM sequence WHERE id = 1", [], |r| r.get(0)).ok()?;
     u64::try_from(reserved).ok()

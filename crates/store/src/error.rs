@@ -5,6 +5,8 @@ use std::path::Path;
 
 use rusqlite::ErrorCode;
 
+use crate::damage;
+
 /// A failed operation of the store. What was held before it is unchanged.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -107,7 +109,7 @@ impl StoreError {
     }
 
     /// SQLite says "I/O error" for a full quota and a read-only remount alike. A small write of our own in the
-    /// same folder tells which.
+    /// same folder tells which. Damage is noted for the next open.
     pub(crate) fn told_apart(self, dir: &Path) -> Self {
         match &self {
             Self::Sqlite(rusqlite::Error::SqliteFailure(e, _)) if e.code == ErrorCode::SystemIoFailure => {
@@ -115,6 +117,10 @@ impl StoreError {
                     Err(known @ (Self::DiskFull | Self::ReadOnly)) => known,
                     _ => self,
                 }
+            }
+            Self::Damaged(_) => {
+                damage::suspect(dir);
+                self
             }
             _ => self,
         }

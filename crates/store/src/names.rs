@@ -46,6 +46,7 @@ pub(crate) fn is_secret(resource: &Resource) -> bool {
 }
 
 /// The place of an object's body.
-pub(crate) fn object_place(collection: i64, key: &str, rv: u64, uid: &str) -> Place {
-    Place::new("objects").number(collection).text(key).number(rv.cast_signed()).text(uid)
+pub(crate) fn object_place(collection: i64, key: &str, rv: u64, applied: u64, uid: &str) -> Place {
+    let place = Place::new("objects").number(collection).text(key);
+    place.number(rv.cast_signed()).number(applied.cast_signed()).text(uid)
 }

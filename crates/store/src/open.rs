@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use crate::damage;
@@ -133,6 +134,8 @@ fn begin(file: &Path, sealer: &Sealer, options: &Options, least: u64) -> Result<
         file,
         OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
     )?;
+    // A damaged file keeps its WAL: closing must not carry it over into the file, nor remove it.
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     schema::prepare_file(&conn)?;
     let found = schema::inspect(&conn)?;
     let fresh = matches!(found, Found::Empty);
@@ -142,12 +145,13 @@ fn begin(file: &Path, sealer: &Sealer, options: &Options, least: u64) -> Result<
             schema::create(&mut conn, sealer, least)?;
             sync_dir(file.parent())?;
         }
-        Found::Ours => damage::check(&mut conn)?,
+        Found::Ours => damage::check(&mut conn, file)?,
     }
     schema::check_key(&conn, sealer)?;
     let shared = Shared::new(recover::figures(&conn)?);
     let unreadable_entries = set_unreadable_apart(&mut conn, sealer, &shared, options)?;
     let sequence = Sequence::recover(&conn, recover::last_seq(&conn)? + 1)?;
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
     Ok((Begun { conn, shared, sequence, unreadable_entries }, fresh))
 }
 

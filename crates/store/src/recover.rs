@@ -5,7 +5,7 @@ use rusqlite::Connection;
 use crate::error::{Result, StoreError};
 use crate::journal::{COLUMNS, Stored, open_entry};
 use crate::records::{Entry, Operation};
-use crate::rows::{self, COLLECTION_COLUMNS};
+use crate::rows;
 use crate::shared::FiguresById;
 use crate::writer::{Session, park_in};
 
@@ -14,12 +14,7 @@ const UNREADABLE: &str = "DamagedOnDisk";
 
 /// Versions and counts of all collections: what the rows of `collections` say, and what the objects say beyond.
 pub(crate) fn figures(conn: &Connection) -> Result<FiguresById> {
-    let mut figures = FiguresById::new();
-    let mut collections = conn.prepare(&format!("SELECT {COLLECTION_COLUMNS} FROM collections"))?;
-    let mut found = collections.query([])?;
-    while let Some(row) = found.next()? {
-        figures.insert(row.get(0)?, rows::saved_figures(row)?);
-    }
+    let mut figures = rows::all_saved_figures(conn)?;
     // In the order of the file, and only the first page of each row: no body is read.
     let mut objects = conn.prepare("SELECT collection, applied, size FROM objects")?;
     let mut found = objects.query([])?;

@@ -11,16 +11,16 @@ use crate::body;
 use crate::error::{Result, StoreError};
 use crate::names;
 use crate::records::{CollectionId, CollectionRecord, CollectionState, Row};
-use crate::seal::Sealer;
-use crate::shared::Figures;
+use crate::seal::{Place, Sealer};
+use crate::shared::{Figures, FiguresById};
 
 /// The columns that [`object`] reads, in its order.
-pub(crate) const OBJECT_COLUMNS: &str = "key, rv, uid, body, id";
+pub(crate) const OBJECT_COLUMNS: &str = "key, rv, uid, body, id, applied";
 /// The columns that [`collection`] reads, in its order.
 pub(crate) const COLLECTION_COLUMNS: &str =
     "id, grp, version, resource, namespace, labels, fields, representation,
     list_api_version, list_kind, item_api_version, item_kind, typed_items, state, node_owned,
-    rv, observed_at, used_at";
+    rv, observed_at, used_at, guard";
 
 /// The objects of one collection, for writing.
 pub(crate) struct Objects<'c> {
@@ -70,7 +70,7 @@ impl<'c> Objects<'c> {
     /// The object is now `row`; says what it was. `applied` is the collection's version with it.
     pub fn upsert(&mut self, row: &Row, applied: u64) -> Result<Option<Row>> {
         let key = names::object_key(&row.key);
-        let place = names::object_place(self.collection, &key, row.resource_version, &row.uid);
+        let place = names::object_place(self.collection, &key, row.resource_version, applied, &row.uid);
         let body = body::encode(self.sealer, &place, &row.body, self.secret)?;
         let (rv, applied, size) =
             (row.resource_version.cast_signed(), applied.cast_signed(), row.body.len() as u64);
@@ -129,7 +129,8 @@ pub(crate) fn object(row: &rusqlite::Row<'_>, sealer: &Sealer, collection: i64, 
     let resource_version = row.get::<_, i64>(1)?.cast_unsigned();
     let uid: String = row.get(2)?;
     let column = row.get_ref(3)?.as_blob().map_err(not_text)?;
-    let place = names::object_place(collection, key, resource_version, &uid);
+    let applied = row.get::<_, i64>(5)?.cast_unsigned();
+    let place = names::object_place(collection, key, resource_version, applied, &uid);
     let body = body::decode(sealer, &place, column, secret)?;
     Ok(Row { key: names::parse_object_key(key), resource_version, uid, body })
 }
@@ -140,22 +141,17 @@ fn not_text(error: rusqlite::types::FromSqlError) -> StoreError {
 
 /// Reads [`COLLECTION_COLUMNS`]; `figures` are what is newer than the row.
 pub(crate) fn collection(row: &rusqlite::Row<'_>, figures: Option<&Figures>) -> Result<CollectionRecord> {
-    let key = CollectionKey {
-        resource: resource(row, 1)?,
-        namespace: names::parse_namespace(row.get(4)?),
-        labels: row.get(5)?,
-        fields: row.get(6)?,
-        representation: names::parse_representation(row.get_ref(7)?.as_str().map_err(not_text)?)?,
-    };
+    let key = collection_key(row)?;
     let state = row.get_ref(13)?.as_str().map_err(not_text)?;
     let state = CollectionState::parse(state)
         .ok_or_else(|| StoreError::Damaged(format!("no state is named {state:?}")))?;
-    let saved = saved_figures(row)?;
+    let header = header(row)?;
+    let saved = saved_figures(row, &key, &header)?;
     let figures = figures.unwrap_or(&saved);
     Ok(CollectionRecord {
         id: CollectionId(row.get(0)?),
         key,
-        header: header(row, figures.rv)?,
+        header: ListHeader { resource_version: figures.rv, ..header },
         state,
         observed_at: figures.observed_at,
         used_at: figures.used_at,
@@ -165,11 +161,21 @@ pub(crate) fn collection(row: &rusqlite::Row<'_>, figures: Option<&Figures>) -> 
     })
 }
 
-fn header(row: &rusqlite::Row<'_>, resource_version: u64) -> Result<ListHeader> {
+fn collection_key(row: &rusqlite::Row<'_>) -> Result<CollectionKey> {
+    Ok(CollectionKey {
+        resource: resource(row, 1)?,
+        namespace: names::parse_namespace(row.get(4)?),
+        labels: row.get(5)?,
+        fields: row.get(6)?,
+        representation: names::parse_representation(row.get_ref(7)?.as_str().map_err(not_text)?)?,
+    })
+}
+
+fn header(row: &rusqlite::Row<'_>) -> Result<ListHeader> {
     let item: (Option<String>, Option<String>) = (row.get(10)?, row.get(11)?);
     Ok(ListHeader {
         type_meta: TypeMeta { api_version: row.get(8)?, kind: row.get(9)? },
-        resource_version,
+        resource_version: 0,
         continue_token: String::new(),
         remaining: None,
         typed_items: row.get(12)?,
@@ -180,14 +186,48 @@ fn header(row: &rusqlite::Row<'_>, resource_version: u64) -> Result<ListHeader> 
     })
 }
 
-/// What the row itself says, from [`COLLECTION_COLUMNS`].
-pub(crate) fn saved_figures(row: &rusqlite::Row<'_>) -> Result<Figures> {
-    Ok(Figures {
+/// What the row itself says.
+///
+/// # Errors
+/// [`StoreError::Damaged`] when its guard does not fit what it says.
+fn saved_figures(row: &rusqlite::Row<'_>, key: &CollectionKey, header: &ListHeader) -> Result<Figures> {
+    let figures = Figures {
         rv: row.get::<_, i64>(15)?.cast_unsigned(),
         observed_at: row.get(16)?,
         used_at: row.get(17)?,
+        identity: identity(row.get(0)?, key, header),
         ..Figures::default()
-    })
+    };
+    if row.get::<_, i64>(18)? != guard(figures.identity, figures.rv) {
+        return Err(StoreError::Damaged(format!("collection {key} is not as it was written")));
+    }
+    Ok(figures)
+}
+
+/// The figures of every collection as its row has them, by id.
+pub(crate) fn all_saved_figures(conn: &Connection) -> Result<FiguresById> {
+    let mut all = conn.prepare(&format!("SELECT {COLLECTION_COLUMNS} FROM collections"))?;
+    let mut found = all.query([])?;
+    let mut figures = FiguresById::new();
+    while let Some(row) = found.next()? {
+        figures.insert(row.get(0)?, saved_figures(row, &collection_key(row)?, &header(row)?)?);
+    }
+    Ok(figures)
+}
+
+/// A checksum of what a collection is, whatever its version.
+pub(crate) fn identity(id: i64, key: &CollectionKey, header: &ListHeader) -> u64 {
+    let place = Place::new("collections").number(id);
+    let place = collection_key_params(key).iter().fold(place, |place, part| place.text(part));
+    let item = header.item_type.as_ref().map_or(["", ""], |t| [&t.api_version, &t.kind]);
+    let types = [header.type_meta.api_version.as_str(), &header.type_meta.kind, item[0], item[1]];
+    let place = types.iter().fold(place, |place, part| place.text(part));
+    body::checksum(place.as_bytes(), &[u8::from(header.typed_items)])
+}
+
+/// What stands in a collection's row so that flipped bits in it are found.
+pub(crate) fn guard(identity: u64, rv: u64) -> i64 {
+    body::checksum(&identity.to_le_bytes(), &rv.to_le_bytes()).cast_signed()
 }
 
 /// The columns of `collections_key`.

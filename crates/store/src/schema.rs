@@ -23,7 +23,7 @@ CREATE TABLE collections (
     list_api_version TEXT NOT NULL, list_kind TEXT NOT NULL,
     item_api_version TEXT, item_kind TEXT, typed_items INTEGER NOT NULL,
     state TEXT NOT NULL, node_owned INTEGER NOT NULL,
-    rv INTEGER NOT NULL, observed_at INTEGER NOT NULL, used_at INTEGER NOT NULL
+    rv INTEGER NOT NULL, observed_at INTEGER NOT NULL, used_at INTEGER NOT NULL, guard INTEGER NOT NULL
 ) STRICT;
 CREATE UNIQUE INDEX collections_key
     ON collections (grp, version, resource, namespace, labels, fields, representation);

@@ -16,6 +16,8 @@ pub(crate) struct Figures {
     pub used_at: i64,
     pub objects: u64,
     pub bytes: u64,
+    /// A checksum of the collection's key and types.
+    pub identity: u64,
     /// Newer than what the collection's row says.
     pub unsaved: bool,
 }

@@ -57,10 +57,16 @@ impl Reader {
                 (from, Some(to)) => select.query(params![id.0, from, to])?,
                 (from, None) => select.query(params![id.0, from])?,
             };
+            let mut count = 0;
             while let Some(row) = found.next()? {
                 if each(rows::object(row, &self.sealer, id.0, secret)?).is_break() {
-                    break;
+                    return Ok(record);
                 }
+                count += 1;
+            }
+            if namespace.is_none() && count != record.objects {
+                let why = format!("collection {} has {count} objects of {}", record.key, record.objects);
+                return Err(StoreError::Damaged(why));
             }
             Ok(record)
         })

@@ -35,8 +35,8 @@ impl Writer {
     ) -> Result<Replaced> {
         self.make_room(rows.iter().map(|r| r.body.len() as u64 + 100).sum(), now)?;
         self.transact(Durability::Process, |session, effects| {
-            let id = replace::begin(session.conn, key, header, state, node_owned, now)?;
-            replace::fill(session, effects, key, CollectionId(id), header.resource_version, now, rows)
+            let (id, figures) = replace::begin(session.conn, key, header, state, node_owned, now)?;
+            replace::fill(session, effects, key, id, figures, rows)
         })
     }
 
@@ -212,9 +212,11 @@ fn delete(objects: &mut Objects<'_>, key: &ObjectKey) -> Result<Option<Row>> {
 }
 
 fn save_header(conn: &Connection, id: i64, figures: &mut Figures) -> Result<()> {
-    let mut save =
-        conn.prepare_cached("UPDATE collections SET rv = ?2, observed_at = ?3, used_at = ?4 WHERE id = ?1")?;
-    save.execute(params![id, figures.rv.cast_signed(), figures.observed_at, figures.used_at])?;
+    let mut save = conn.prepare_cached(
+        "UPDATE collections SET rv = ?2, observed_at = ?3, used_at = ?4, guard = ?5 WHERE id = ?1",
+    )?;
+    let guard = rows::guard(figures.identity, figures.rv);
+    save.execute(params![id, figures.rv.cast_signed(), figures.observed_at, figures.used_at, guard])?;
     figures.unsaved = false;
     Ok(())
 }

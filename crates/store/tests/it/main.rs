@@ -3,7 +3,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 mod basics;
+mod damage;
 mod kill;
+mod model;
 mod powercut;
 mod samples;
 mod story;
+mod trouble;

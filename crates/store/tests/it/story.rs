@@ -60,7 +60,8 @@ fn step(writer: &mut Writer, n: u64) {
         let rows: Vec<Row> = replaced(n).into_iter().map(|(name, body)| row("ns", &name, rv, body)).collect();
         writer.replace(&key("pods"), &header(rv), CollectionState::Live, true, 1, &rows).unwrap();
     } else {
-        let changes: Vec<Change> = changed(n).into_iter().map(|(name, body)| change(&name, body, rv)).collect();
+        let changes: Vec<Change> =
+            changed(n).into_iter().map(|(name, body)| change(&name, body, rv)).collect();
         // The first collection of a fresh store.
         writer.apply(CollectionId(1), rv, 1, &changes).unwrap();
     }
@@ -75,7 +76,7 @@ fn step(writer: &mut Writer, n: u64) {
         }
     }
     say(&format!("number {}", writer.next_local_version().unwrap()));
-    if n % 5 == 0 {
+    if n.is_multiple_of(5) {
         let body = n.to_le_bytes().to_vec();
         writer.put_token(&VaultedToken { slot: SLOT, expires_at: 1, body, observed_at: 1 }).unwrap();
         say(&format!("token {n}"));
@@ -189,7 +190,10 @@ impl Said {
         let held: BTreeMap<u64, &[u8]> = journal.iter().map(|e| (e.seq, e.body.as_slice())).collect();
         for (seq, n) in &self.kept {
             let body = held.get(seq);
-            assert!(body.is_some() || self.removing.contains(seq), "entry {seq} was acknowledged and is lost");
+            assert!(
+                body.is_some() || self.removing.contains(seq),
+                "entry {seq} was acknowledged and is lost"
+            );
             assert!(body.is_none_or(|b| *b == entry_body(*n).as_bytes()), "entry {seq} is not what was put");
             assert!(body.is_none() || !self.removed.contains(seq), "entry {seq} is back");
         }

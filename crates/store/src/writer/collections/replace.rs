@@ -10,10 +10,10 @@ use super::{Effects, Session, find};
 use crate::error::Result;
 use crate::names;
 use crate::records::{Change, CollectionId, CollectionState, Replaced, Row};
-use crate::rows::Objects;
+use crate::rows::{self, Objects};
 use crate::shared::Figures;
 
-/// The collection's row with this header; made when there is none.
+/// The collection's row with this header, made when there is none; and the figures of it with no objects.
 pub(super) fn begin(
     conn: &Connection,
     key: &CollectionKey,
@@ -21,15 +21,17 @@ pub(super) fn begin(
     state: CollectionState,
     node_owned: bool,
     now: i64,
-) -> Result<i64> {
+) -> Result<(CollectionId, Figures)> {
     let id = match find(conn, key)? {
         Some(id) => id,
         None => insert(conn, key)?,
     };
     let item = header.item_type.as_ref();
+    let (rv, identity) = (header.resource_version, rows::identity(id, key, header));
     conn.prepare_cached(
         "UPDATE collections SET list_api_version = ?2, list_kind = ?3, item_api_version = ?4, item_kind = ?5,
-         typed_items = ?6, state = ?7, node_owned = ?8, rv = ?9, observed_at = ?10, used_at = ?10 WHERE id = ?1",
+         typed_items = ?6, state = ?7, node_owned = ?8, rv = ?9, observed_at = ?10, used_at = ?10, guard = ?11
+         WHERE id = ?1",
     )?
     .execute(params![
         id,
@@ -40,19 +42,21 @@ pub(super) fn begin(
         header.typed_items,
         state.as_str(),
         node_owned,
-        header.resource_version.cast_signed(),
+        rv.cast_signed(),
         now,
+        rows::guard(identity, rv),
     ])?;
-    Ok(id)
+    let figures = Figures { rv, observed_at: now, used_at: now, identity, ..Figures::default() };
+    Ok((CollectionId(id), figures))
 }
 
 fn insert(conn: &Connection, key: &CollectionKey) -> Result<i64> {
     conn.prepare_cached(
         "INSERT INTO collections (grp, version, resource, namespace, labels, fields, representation,
-         list_api_version, list_kind, typed_items, state, node_owned, rv, observed_at, used_at)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, '', '', 0, 'filling', 0, 0, 0, 0)",
+         list_api_version, list_kind, typed_items, state, node_owned, rv, observed_at, used_at, guard)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, '', '', 0, 'filling', 0, 0, 0, 0, 0)",
     )?
-    .execute(crate::rows::collection_key_params(key))?;
+    .execute(rows::collection_key_params(key))?;
     Ok(conn.last_insert_rowid())
 }
 
@@ -62,32 +66,29 @@ pub(super) fn fill(
     effects: &mut Effects,
     key: &CollectionKey,
     id: CollectionId,
-    rv: u64,
-    now: i64,
+    mut figures: Figures,
     rows: &[Row],
 ) -> Result<Replaced> {
-    let before = session.shared.get(id.0).unwrap_or_default();
-    if rv < before.rv {
-        // The cloud was set back: the rows that stay must not speak for a version that is gone.
-        let mut lower =
-            session.conn.prepare_cached("UPDATE objects SET applied = 0 WHERE collection = ?1")?;
-        effects.pages += lower.execute([id.0])? as u64;
-    }
+    let rv = figures.rv;
+    // When the cloud was set back, the rows that stay must not speak for a version that is gone.
+    let set_back = session.shared.get(id.0).is_some_and(|before| rv < before.rv);
     let mut objects = Objects::with(session.conn, session.sealer, id, names::is_secret(&key.resource))?;
     let mut held = objects.versions()?;
     let mut difference = Difference::default();
-    let mut figures = Figures { rv, observed_at: now, used_at: now, unsaved: false, objects: 0, bytes: 0 };
     let mut sizes = BTreeMap::new();
     for row in rows {
         let name = names::object_key(&row.key);
         sizes.insert(name.clone(), row.body.len() as u64);
         let same = held.remove(&name).is_some_and(|h| h.rv == row.resource_version && h.uid == row.uid);
-        if same && row.resource_version != 0 {
+        let same = same && row.resource_version != 0;
+        if same && !set_back {
             continue;
         }
         let previous = objects.upsert(row, rv)?;
         effects.wrote(row.body.len());
-        difference.note(Change::Upsert(row.clone()), previous);
+        if !same {
+            difference.note(Change::Upsert(row.clone()), previous);
+        }
     }
     for name in held.keys() {
         let gone = Change::Delete { key: names::parse_object_key(name), resource_version: rv };
