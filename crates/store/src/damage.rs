@@ -26,8 +26,8 @@ pub(crate) fn suspect(dir: &Path) {
     drop(fs::write(dir.join(SUSPECT), []));
 }
 
-/// Looks for damage in the structure of the file: as far as the time reaches, or all of it when damage was met
-/// before. Bodies have checksums of their own.
+/// Looks for damage in the structure of the file, indexes included: as far as the time reaches, or all of it when
+/// damage was met before. Bodies have checksums of their own.
 ///
 /// # Errors
 /// [`StoreError::Damaged`] with the first finding.
@@ -36,15 +36,15 @@ pub(crate) fn check(conn: &mut Connection, file: &Path) -> Result<()> {
     let whole = suspect.exists();
     let end = Instant::now() + CHECK_TIME;
     conn.progress_handler(CHECK_STEPS, Some(move || !whole && Instant::now() > end))?;
-    let result = quick_check(conn);
+    let result = check_structure(conn);
     if whole {
         fs::remove_file(suspect)?;
     }
     result
 }
 
-fn quick_check(conn: &mut Connection) -> Result<()> {
-    let finding = conn.query_row("PRAGMA quick_check(1)", [], |r| r.get::<_, String>(0));
+fn check_structure(conn: &mut Connection) -> Result<()> {
+    let finding = conn.query_row("PRAGMA integrity_check(1)", [], |r| r.get::<_, String>(0));
     conn.progress_handler(0, None::<fn() -> bool>)?;
     match finding {
         Ok(ok) if ok == "ok" => Ok(()),

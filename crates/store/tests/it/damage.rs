@@ -76,6 +76,23 @@ fn another_sqlite_file_is_set_aside_and_a_newer_format_is_refused() {
 }
 
 #[test]
+fn an_index_that_lost_an_object_is_found() {
+    let dir = tempfile::tempdir().unwrap();
+    filled(dir.path());
+    let mut bytes = fs::read(file(dir.path())).unwrap();
+    // In an index entry the key is followed by the next entry or its rowid, in a row by the versions: an index
+    // page is one that holds many keys close together.
+    let keys = |page: &[u8]| page.windows(4).filter(|w| *w == b"ns/o").count();
+    let page = bytes.chunks_mut(1024).max_by_key(|page| keys(page)).unwrap();
+    assert!(keys(page) > 10);
+    // All of them: some lie where entries stood before the page was split.
+    let all: Vec<usize> = (0..1020).filter(|at| &page[*at..at + 4] == b"ns/o").collect();
+    all.into_iter().for_each(|at| page[at + 3] = b'O');
+    fs::write(file(dir.path()), &bytes).unwrap();
+    assert!(matches!(open(dir.path()).report, OpenReport::Damaged { .. }));
+}
+
+#[test]
 fn another_key_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     filled(dir.path());

@@ -9,4 +9,5 @@ mod model;
 mod powercut;
 mod samples;
 mod story;
+mod threads;
 mod trouble;
