@@ -80,16 +80,26 @@ impl Writer {
         let session =
             Session { conn: &self.conn, sealer: &self.sealer, shared: &self.shared, limits: &self.limits };
         let value = work(&session, &mut effects)?;
+        self.commit(effects.figures)?;
+        Ok((value, effects.pages))
+    }
+
+    /// Readers wait only for commits that change figures, and those make no fsync.
+    fn commit(&self, figures: Vec<(i64, Option<Figures>)>) -> Result<()> {
         let mut commit = self.conn.prepare_cached("COMMIT")?;
+        if figures.is_empty() {
+            commit.execute([])?;
+            return Ok(());
+        }
         let mut shared = self.shared.lock();
         commit.execute([])?;
-        for (id, figures) in effects.figures {
+        for (id, figures) in figures {
             match figures {
                 Some(figures) => shared.insert(id, figures),
                 None => shared.remove(&id),
             };
         }
-        Ok((value, effects.pages))
+        Ok(())
     }
 
     fn set_durability(&self, durability: Durability) -> Result<()> {
