@@ -13,6 +13,7 @@
 pub mod apiserver;
 pub mod client;
 pub mod cluster;
+pub mod kubeconfig;
 pub mod kubelet;
 pub mod objects;
 pub mod pki;

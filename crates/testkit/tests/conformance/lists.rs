@@ -1,0 +1,111 @@
+//! list: order, selectors, pages, versions.
+
+use serde_json::json;
+
+use crate::{Bench, names, version};
+
+pub async fn lists_are_ordered_and_bare(b: &Bench) {
+    let empty = b.get(&b.path("secrets")).await;
+    assert_eq!((&empty["kind"], &empty["apiVersion"]), (&json!("SecretList"), &json!("v1")));
+    assert_eq!(empty["items"], json!([]));
+    for name in ["c", "a", "b-1", "b"] {
+        b.create(name).await;
+    }
+    let list = b.get(&b.path("configmaps?labelSelector=all%3Dyes")).await;
+    assert_eq!(names(&list), ["a", "b", "b-1", "c"]);
+    assert!(list["items"][0].get("kind").is_none());
+    assert!(version(&list) >= version(&list["items"][0]));
+}
+
+pub async fn selectors_choose(b: &Bench) {
+    for name in ["a", "b", "c"] {
+        b.create(name).await;
+    }
+    let cases = [
+        ("labelSelector=name%3Da", vec!["a"]),
+        ("labelSelector=name+in+(a,c)", vec!["a", "c"]),
+        ("labelSelector=all,name+notin+(a)", vec!["b", "c"]),
+        ("labelSelector=all,!none,name!%3Db", vec!["a", "c"]),
+        ("fieldSelector=metadata.name%3Db", vec!["b"]),
+        ("labelSelector=all&fieldSelector=metadata.name!%3Db", vec!["a", "c"]),
+        ("fieldSelector=metadata.name%3Dnone", vec![]),
+    ];
+    for (query, expected) in cases {
+        assert_eq!(names(&b.get(&b.path(&format!("configmaps?{query}"))).await), expected, "{query}");
+    }
+    b.client.get(&b.path("configmaps?labelSelector=a%3D%3D%3Db")).await.unwrap().expect(400);
+}
+
+pub async fn unknown_field_labels_are_400(b: &Bench) {
+    let refused =
+        b.client.get(&b.path("configmaps?fieldSelector=spec.nodeName%3Da")).await.unwrap().expect(400);
+    assert!(refused.text().contains("field label not supported: spec.nodeName"), "{}", refused.text());
+    b.get(&b.path("pods?fieldSelector=spec.nodeName%3Da,status.phase!%3DFailed")).await;
+    b.get("/api/v1/services?fieldSelector=spec.clusterIP!%3DNone").await;
+}
+
+pub async fn pages_are_of_one_version(b: &Bench) {
+    for name in ["a", "b", "c", "d", "e"] {
+        b.create(name).await;
+    }
+    let page = |query: &str| b.path(&format!("configmaps?limit=2&{query}"));
+    let first = b.get(&page("labelSelector=all")).await;
+    assert_eq!(names(&first), ["a", "b"]);
+    b.client.delete(&b.path("configmaps/c"), &json!(null)).await.unwrap().expect(200);
+    b.create("cc").await;
+    let token = first["metadata"]["continue"].as_str().unwrap();
+    let second = b.get(&page(&format!("labelSelector=all&continue={token}"))).await;
+    assert_eq!((names(&second), version(&second)), (vec!["c", "d"], version(&first)));
+    let token = second["metadata"]["continue"].as_str().unwrap();
+    let last = b.get(&page(&format!("labelSelector=all&continue={token}"))).await;
+    assert_eq!(names(&last), ["e"]);
+    assert!(last["metadata"].get("continue").is_none_or(|c| c == ""));
+    let unfiltered = b.get(&page("")).await;
+    assert!(unfiltered["metadata"]["remainingItemCount"].as_u64().unwrap() >= 3);
+    assert!(first["metadata"].get("remainingItemCount").is_none());
+    b.client.get(&page("continue=nonsense")).await.unwrap().expect(400);
+    b.client.get(&page(&format!("continue={token}&resourceVersion=1"))).await.unwrap().expect(400);
+}
+
+pub async fn versions_are_matched(b: &Bench) {
+    let first = b.create("a").await;
+    b.create("b").await;
+    let at = version(&first);
+    let list = |query: String| b.path(&format!("configmaps?labelSelector=all&{query}"));
+    let exact = b.get(&list(format!("resourceVersion={at}&resourceVersionMatch=Exact"))).await;
+    assert_eq!((names(&exact), version(&exact)), (vec!["a"], at));
+    let newer = b.get(&list(format!("resourceVersion={at}&resourceVersionMatch=NotOlderThan"))).await;
+    assert_eq!(names(&newer), ["a", "b"]);
+    b.get(&list("resourceVersion=0".into())).await;
+    for query in [
+        "resourceVersionMatch=Exact",
+        "resourceVersion=0&resourceVersionMatch=Exact",
+        "resourceVersion=1&resourceVersionMatch=Most",
+    ] {
+        b.client.get(&list(query.into())).await.unwrap().expect(422);
+    }
+    b.client.get(&list("resourceVersion=abc".into())).await.unwrap().expect(400);
+}
+
+pub async fn a_future_version_is_a_timeout(b: &Bench) {
+    let future = version(&b.create("a").await) + 100_000;
+    for path in
+        [format!("configmaps?resourceVersion={future}"), format!("configmaps/a?resourceVersion={future}")]
+    {
+        let refused = b.client.get(&b.path(&path)).await.unwrap().expect(504).json();
+        assert_eq!(refused["reason"], "Timeout");
+        assert_eq!(refused["details"]["causes"][0]["reason"], "ResourceVersionTooLarge");
+    }
+}
+
+pub async fn collections_are_deleted_by_selector(b: &Bench) {
+    for name in ["a", "b", "c"] {
+        b.create(name).await;
+    }
+    b.client
+        .delete(&b.path("configmaps?labelSelector=name+in+(a,b)"), &json!(null))
+        .await
+        .unwrap()
+        .expect(200);
+    assert_eq!(names(&b.get(&b.path("configmaps?labelSelector=all")).await), ["c"]);
+}
