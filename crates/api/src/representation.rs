@@ -1,0 +1,303 @@
+//! In which form a client wants its answer, and in which form a body is.
+//!
+//! The rules are those of `k8s.io/apiserver/pkg/endpoints/handlers/negotiation`.
+
+use std::fmt;
+
+const JSON: &str = "application/json";
+const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
+
+/// How objects are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Encoding {
+    /// `application/json`
+    Json,
+    /// `application/vnd.kubernetes.protobuf`
+    Protobuf,
+}
+
+/// The form of the objects of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Representation {
+    /// How they are written.
+    pub encoding: Encoding,
+    /// Whether they are `PartialObjectMetadata` instead of the whole objects.
+    pub metadata_only: bool,
+}
+
+/// One thing that a client accepts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Accepted {
+    /// A form in which objects are held.
+    Held(Representation),
+    /// A table for people (`as=Table`), which only the apiserver can make.
+    Table,
+    /// Anything else, as the client wrote it.
+    Other(String),
+}
+
+impl Encoding {
+    /// The media type without parameters.
+    pub fn media_type(self) -> &'static str {
+        match self {
+            Encoding::Json => JSON,
+            Encoding::Protobuf => PROTOBUF,
+        }
+    }
+}
+
+impl Representation {
+    /// Whole objects in JSON.
+    pub const JSON: Representation = Representation { encoding: Encoding::Json, metadata_only: false };
+    /// Whole objects in protobuf.
+    pub const PROTOBUF: Representation =
+        Representation { encoding: Encoding::Protobuf, metadata_only: false };
+
+    /// The name of this form in the store, in logs and in metrics.
+    pub fn as_str(self) -> &'static str {
+        match (self.encoding, self.metadata_only) {
+            (Encoding::Json, false) => "json",
+            (Encoding::Protobuf, false) => "protobuf",
+            (Encoding::Json, true) => "json-metadata",
+            (Encoding::Protobuf, true) => "protobuf-metadata",
+        }
+    }
+
+    /// The form of that name.
+    pub fn parse(name: &str) -> Option<Self> {
+        [Encoding::Json, Encoding::Protobuf]
+            .into_iter()
+            .flat_map(|encoding| {
+                [false, true].map(|metadata_only| Representation { encoding, metadata_only })
+            })
+            .find(|r| r.as_str() == name)
+    }
+
+    /// The `Content-Type` with which the apiserver answers in this form.
+    ///
+    /// It does not tell metadata from whole objects, and names the stream only for protobuf
+    /// (`k8s.io/apiserver/pkg/endpoints/handlers/watch.go`).
+    pub fn content_type(self, stream_watch: bool) -> &'static str {
+        match (self.encoding, stream_watch) {
+            (Encoding::Json, _) => JSON,
+            (Encoding::Protobuf, false) => PROTOBUF,
+            (Encoding::Protobuf, true) => "application/vnd.kubernetes.protobuf;stream=watch",
+        }
+    }
+
+    /// The form of a body with that `Content-Type`; `None` for what is not held.
+    ///
+    /// As an answer's type does not say it, `metadata_only` is set only where the type has an `as` parameter.
+    pub fn of_content_type(content_type: &str) -> Option<Self> {
+        match Clause::parse(content_type)?.accepted() {
+            Some(Accepted::Held(r)) if !content_type.contains('*') => Some(r),
+            _ => None,
+        }
+    }
+
+    /// The `Accept` value that asks upstream for exactly this form; `list` = of a list (not a watch).
+    pub fn accept(self, list: bool) -> &'static str {
+        match (self.encoding, self.metadata_only, list) {
+            (Encoding::Json, false, _) => JSON,
+            (Encoding::Protobuf, false, _) => PROTOBUF,
+            (Encoding::Json, true, false) => "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1",
+            (Encoding::Json, true, true) => {
+                "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+            }
+            (Encoding::Protobuf, true, false) => {
+                "application/vnd.kubernetes.protobuf;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
+            }
+            (Encoding::Protobuf, true, true) => {
+                "application/vnd.kubernetes.protobuf;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+            }
+        }
+    }
+}
+
+impl fmt::Display for Representation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What an `Accept` header allows, in the order of the client's preference: by `q`, then the exact before
+/// the wildcard, then as written. A missing or empty header, `*/*` and `application/*` mean JSON; what has
+/// `q=0` or is no media type is left out.
+pub fn negotiate(accept: Option<&str>) -> Vec<Accepted> {
+    let accept = accept.unwrap_or("");
+    if accept.trim().is_empty() {
+        return vec![Accepted::Held(Representation::JSON)];
+    }
+    let mut clauses: Vec<Clause> =
+        accept.split(',').filter_map(Clause::parse).filter(|c| c.q > 0.0).collect();
+    clauses.sort_by(|a, b| b.q.total_cmp(&a.q).then(a.wildcards().cmp(&b.wildcards())));
+    clauses.iter().filter_map(Clause::accepted).collect()
+}
+
+/// One element of an `Accept` header.
+struct Clause<'a> {
+    text: &'a str,
+    kind: &'a str,
+    subtype: &'a str,
+    q: f32,
+    convert: Option<&'a str>,
+    group: &'a str,
+    version: &'a str,
+}
+
+impl<'a> Clause<'a> {
+    fn parse(text: &'a str) -> Option<Self> {
+        let text = text.trim();
+        let mut parts = text.split(';');
+        let media = parts.next()?.trim();
+        let (kind, subtype) = if media == "*" { ("*", "*") } else { media.split_once('/')? };
+        if subtype.contains('/') {
+            return None;
+        }
+        let mut clause = Clause {
+            text,
+            kind: kind.trim(),
+            subtype: subtype.trim(),
+            q: 1.0,
+            convert: None,
+            group: "",
+            version: "",
+        };
+        parts.filter_map(|p| p.split_once('=')).for_each(|(k, v)| clause.parameter(k.trim(), v.trim()));
+        Some(clause)
+    }
+
+    fn parameter(&mut self, key: &str, value: &'a str) {
+        let value = value.trim_matches('"');
+        match key {
+            "q" => self.q = value.parse().unwrap_or(0.0),
+            "as" => self.convert = Some(value),
+            "g" => self.group = value,
+            "v" => self.version = value,
+            _ => {}
+        }
+    }
+
+    fn wildcards(&self) -> u8 {
+        u8::from(self.kind == "*") + u8::from(self.subtype == "*")
+    }
+
+    fn encoding(&self) -> Option<Encoding> {
+        let is = |kind: &str, subtype: &str| {
+            self.kind.eq_ignore_ascii_case(kind) && self.subtype.eq_ignore_ascii_case(subtype)
+        };
+        if is("application", "vnd.kubernetes.protobuf") {
+            return Some(Encoding::Protobuf);
+        }
+        (is("application", "json") || is("application", "*") || is("*", "*")).then_some(Encoding::Json)
+    }
+
+    fn accepted(&self) -> Option<Accepted> {
+        let Some(encoding) = self.encoding() else { return Some(Accepted::Other(self.text.to_owned())) };
+        let held = |metadata_only| Some(Accepted::Held(Representation { encoding, metadata_only }));
+        match (self.convert, self.group, self.version) {
+            (None | Some(""), ..) => held(false),
+            (Some("PartialObjectMetadata" | "PartialObjectMetadataList"), "meta.k8s.io", "v1") => held(true),
+            (Some("Table"), ..) => Some(Accepted::Table),
+            _ => Some(Accepted::Other(self.text.to_owned())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use Accepted::{Held, Table};
+    use proptest::prelude::*;
+
+    const JSON_META: Representation = Representation { encoding: Encoding::Json, metadata_only: true };
+    const PROTOBUF_META: Representation =
+        Representation { encoding: Encoding::Protobuf, metadata_only: true };
+
+    #[test]
+    fn preference_is_q_then_exactness_then_order() {
+        let (json, protobuf) = (Held(Representation::JSON), Held(Representation::PROTOBUF));
+        let other = |s: &str| Accepted::Other(s.into());
+        let cases: &[(Option<&str>, Vec<Accepted>)] = &[
+            (None, vec![json.clone()]),
+            (Some(""), vec![json.clone()]),
+            (Some("*/*"), vec![json.clone()]),
+            (Some("*"), vec![json.clone()]),
+            (Some("application/*"), vec![json.clone()]),
+            // kubelet
+            (
+                Some("application/vnd.kubernetes.protobuf,application/json"),
+                vec![protobuf.clone(), json.clone()],
+            ),
+            // client-go without protobuf
+            (Some("application/json, */*"), vec![json.clone(), json.clone()]),
+            // kubectl get
+            (
+                Some(
+                    "application/json;as=Table;v=v1;g=meta.k8s.io,application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json",
+                ),
+                vec![Table, Table, json.clone()],
+            ),
+            // metadata informer
+            (
+                Some(
+                    "application/vnd.kubernetes.protobuf;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json",
+                ),
+                vec![Held(PROTOBUF_META), Held(JSON_META), json.clone()],
+            ),
+            (
+                Some("application/json;q=0.5, application/vnd.kubernetes.protobuf"),
+                vec![protobuf.clone(), json.clone()],
+            ),
+            (Some("*/*, application/vnd.kubernetes.protobuf"), vec![protobuf.clone(), json.clone()]),
+            (Some("application/json;q=0"), vec![]),
+            (Some("application/yaml"), vec![other("application/yaml")]),
+            (
+                Some("text/html;level=1, nonsense, a/b/c, application/json;stream=watch"),
+                vec![other("text/html;level=1"), json.clone()],
+            ),
+            (
+                Some("application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1beta1"),
+                vec![other("application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1beta1")],
+            ),
+        ];
+        for (accept, expected) in cases {
+            assert_eq!(&negotiate(*accept), expected, "{accept:?}");
+        }
+    }
+
+    #[test]
+    fn content_types_of_answers() {
+        let of = Representation::of_content_type;
+        assert_eq!(of("application/json"), Some(Representation::JSON));
+        assert_eq!(of("application/json; charset=utf-8"), Some(Representation::JSON));
+        assert_eq!(of("application/json;stream=watch"), Some(Representation::JSON));
+        assert_eq!(of("application/vnd.kubernetes.protobuf;stream=watch"), Some(Representation::PROTOBUF));
+        assert_eq!(of(JSON_META.accept(true)), Some(JSON_META));
+        for none in ["text/html", "*/*", "application/*", "", "application/cbor", "application/json;as=Table"]
+        {
+            assert_eq!(of(none), None, "{none}");
+        }
+    }
+
+    #[test]
+    fn names_and_accept_values_lead_back() {
+        for r in [Representation::JSON, Representation::PROTOBUF, JSON_META, PROTOBUF_META] {
+            assert_eq!(Representation::parse(r.as_str()), Some(r));
+            for list in [false, true] {
+                assert_eq!(negotiate(Some(r.accept(list))), vec![Held(r)]);
+            }
+            assert_eq!(Representation::of_content_type(r.content_type(true)).unwrap().encoding, r.encoding);
+        }
+        assert_eq!(Representation::parse("yaml"), None);
+    }
+
+    proptest! {
+        #[test]
+        fn any_header_is_read(accept: String) {
+            let _ = negotiate(Some(&accept));
+            let _ = Representation::of_content_type(&accept);
+        }
+    }
+}
