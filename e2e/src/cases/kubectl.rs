@@ -1,0 +1,50 @@
+//! kubectl through the hub while it is online, with a ServiceAccount's token: lists, logs, and exec over
+//! both upgrade protocols.
+
+use crate::kubectl::Kubectl;
+use crate::node::HUB_PORT;
+use crate::pki::kubeconfig;
+use crate::workload::{NAMESPACE, OPERATOR, SECRET};
+use crate::world::World;
+use anyhow::{Context, Result, bail};
+
+pub fn run(world: &mut World) -> Result<()> {
+    let pods = world.be_online()?;
+    let pod = pods.keys().find(|name| name.starts_with("web-")).context("no pod of the Deployment")?;
+    let kubectl = through_hub(world)?;
+    let listed = kubectl.run(&["get", "pods", "-n", NAMESPACE, "-o", "name"])?;
+    if listed.lines().count() != pods.len() {
+        bail!("kubectl lists {} pods of {}: {listed}", listed.lines().count(), pods.len());
+    }
+    let logs = kubectl.run(&["logs", "-n", NAMESPACE, pod])?;
+    if !logs.contains("response:200") {
+        bail!("the log shows no answered probe: {logs:?}");
+    }
+    exec(&kubectl, pod).context("exec over WebSocket")?;
+    exec(&kubectl.with_spdy(), pod).context("exec over SPDY")
+}
+
+/// One command that only prints, and one whose output is its input.
+fn exec(kubectl: &Kubectl, pod: &str) -> Result<()> {
+    let secret = kubectl.run(&["exec", "-n", NAMESPACE, pod, "--", "cat", SECRET.0])?;
+    if secret != SECRET.1 {
+        bail!("printed {secret:?}");
+    }
+    let input = "one line\n".repeat(2_000);
+    let echoed = kubectl.with_input(&["exec", "-i", "-n", NAMESPACE, pod, "--", "cat"], &input)?;
+    if echoed != input {
+        bail!("{} of {} bytes came back", echoed.len(), input.len());
+    }
+    Ok(())
+}
+
+fn through_hub(world: &World) -> Result<Kubectl> {
+    let token = world.kubectl.run(&["create", "token", OPERATOR, "-n", NAMESPACE, "--duration=1h"])?;
+    let config = kubeconfig(
+        &world.settings.run.join("operator.conf"),
+        &format!("https://127.0.0.1:{HUB_PORT}"),
+        &world.node.hub_authority(),
+        &serde_json::json!({"token": token.trim()}),
+    )?;
+    Ok(Kubectl::new(&world.settings.kubectl, &config))
+}

@@ -1,0 +1,80 @@
+//! The cases, in the order in which they run. Each starts from a node that is online through the hub (or
+//! makes one), and one that fails leaves the next a fresh boot.
+
+mod black_hole;
+mod boot_requests;
+mod cold_boot;
+mod coming_home;
+mod kubectl;
+mod native;
+mod refused;
+mod register;
+mod timing;
+
+use crate::link;
+use crate::settings::Settings;
+use crate::world::World;
+use anyhow::{Result, bail};
+use std::io::Read;
+use std::time::Instant;
+
+/// A case: what it is called and what it does.
+struct Case {
+    name: &'static str,
+    run: fn(&mut World) -> Result<()>,
+}
+
+const CASES: [Case; 9] = [
+    Case { name: "native-boot", run: native::run },
+    Case { name: "register", run: register::run },
+    Case { name: "kubectl", run: kubectl::run },
+    Case { name: "cold-boot", run: cold_boot::run },
+    Case { name: "boot-requests", run: boot_requests::run },
+    Case { name: "black-hole", run: black_hole::run },
+    Case { name: "refused", run: refused::run },
+    Case { name: "coming-home", run: coming_home::run },
+    Case { name: "timing", run: timing::run },
+];
+
+/// Runs the wanted cases, reports and returns how many failed.
+pub fn run(settings: &Settings) -> Result<usize> {
+    let wanted: Vec<&Case> = CASES.iter().filter(|case| is_wanted(settings, case.name)).collect();
+    if wanted.is_empty() {
+        let names: Vec<_> = CASES.iter().map(|case| case.name).collect();
+        bail!("--only {} matches none of {}", settings.only.join(", "), names.join(", "));
+    }
+    let mut world = World::start(settings)?;
+    for case in wanted {
+        run_case(&mut world, case);
+    }
+    let failed = world.report.close(&settings.report)?;
+    if settings.keep {
+        keep(&world)?;
+    }
+    Ok(failed)
+}
+
+fn run_case(world: &mut World, case: &Case) {
+    let start = Instant::now();
+    let outcome = (case.run)(world).and_then(|()| link::heal());
+    if outcome.is_err() {
+        world.disturbed();
+    }
+    world.report.case(case.name, &outcome, start.elapsed());
+}
+
+fn is_wanted(settings: &Settings, name: &str) -> bool {
+    settings.only.is_empty() || settings.only.iter().any(|part| name.contains(part.as_str()))
+}
+
+fn keep(world: &World) -> Result<()> {
+    println!(
+        "The cluster is left running. From another terminal:\n  nsenter --all --target \"$(pgrep -P {})\" {} --kubeconfig {} get pods -A\nEnter ends it.",
+        world.settings.outside,
+        world.settings.kubectl.display(),
+        world.cluster.admin_config.display(),
+    );
+    let mut key = [0];
+    std::io::stdin().read_exact(&mut key)?;
+    Ok(())
+}
