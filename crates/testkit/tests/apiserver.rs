@@ -60,6 +60,8 @@ async fn a_node_reads_its_own_pods_and_their_secrets_only() {
     let asks = [
         ("/api/v1/pods?fieldSelector=spec.nodeName%3Dedge-1", 200, 403),
         ("/api/v1/pods", 403, 403),
+        ("/api/v1/nodes", 403, 403),
+        ("/api/v1/nodes?fieldSelector=metadata.name%3Dedge-1", 200, 403),
         ("/api/v1/namespaces/default/secrets?fieldSelector=metadata.name%3Dweb-secret", 200, 403),
         ("/api/v1/namespaces/default/secrets/other", 403, 403),
         ("/api/v1/namespaces/default/configmaps/kube-root-ca.crt", 200, 403),

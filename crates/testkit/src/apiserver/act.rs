@@ -72,9 +72,7 @@ async fn resource(server: &Arc<Server>, id: u64, mut call: Call, target: Target)
 
 fn verb(method: &Method, target: &Target, query: &Query) -> Result<&'static str, Refusal> {
     Ok(match (method.as_str(), target.name.is_some()) {
-        ("GET" | "HEAD", _) if target.legacy_watch || query.flag("watch") && target.subresource.is_none() => {
-            "watch"
-        }
+        ("GET" | "HEAD", _) if target.legacy_watch || query.flag("watch") && target.name.is_none() => "watch",
         ("GET" | "HEAD", true) => "get",
         ("GET" | "HEAD", false) => "list",
         ("POST", _) => "create",

@@ -160,28 +160,27 @@ fn node_may(node: &str, asked: &Attributes, storage: &Storage) -> bool {
     let verb = asked.verb.as_str();
     let read = matches!(verb, "get" | "list" | "watch");
     let own = asked.name.is_empty() || asked.name == node;
+    let selected = asked.node_selected.as_deref() == Some(node);
     match (asked.group.as_str(), asked.resource.as_str(), asked.subresource.as_str()) {
         ("", "secrets" | "configmaps", "") => read && refers(node, asked, storage),
-        ("", "pods", "") if verb == "get" => asked.name.is_empty() || on_node(node, asked, storage),
-        ("", "pods", "") if read => asked.node_selected.as_deref() == Some(node),
+        ("", "pods", "") if verb == "get" => on_node(node, asked, storage),
+        ("", "pods", "") if read => selected,
         ("", "pods", "") => matches!(verb, "create" | "delete"),
         ("", "pods", "status") => matches!(verb, "patch" | "update") && on_node(node, asked, storage),
         ("", "pods", "eviction") => verb == "create" && on_node(node, asked, storage),
-        ("", "nodes", "") => {
-            read && (own || verb != "get") || matches!(verb, "create" | "update" | "patch") && own
-        }
+        ("", "nodes", "") => asked.name == node && verb != "delete" || verb == "create",
         ("", "nodes", "status") => matches!(verb, "patch" | "update") && own,
         ("", "services", "")
         | ("node.k8s.io", "runtimeclasses", "")
         | ("storage.k8s.io", "csidrivers", "") => read,
         ("", "events", "") => matches!(verb, "create" | "patch" | "update"),
-        ("", "serviceaccounts", "token") => verb == "create",
+        ("", "serviceaccounts", "token") => verb == "create" && serves(node, asked, storage),
         ("coordination.k8s.io", "leases", "") => {
             own && asked.namespace == "kube-node-lease"
                 && !matches!(verb, "list" | "watch" | "deletecollection")
         }
         ("storage.k8s.io", "csinodes", "") => own && !matches!(verb, "list" | "watch" | "deletecollection"),
-        ("resource.k8s.io", "resourceslices", "") => true,
+        ("resource.k8s.io", "resourceslices", "") => !asked.name.is_empty() || selected || verb == "create",
         ("authentication.k8s.io", "tokenreviews", "")
         | ("authorization.k8s.io", "subjectaccessreviews" | "localsubjectaccessreviews", "")
         | ("certificates.k8s.io", "certificatesigningrequests", "") => {
@@ -193,7 +192,17 @@ fn node_may(node: &str, asked: &Attributes, storage: &Storage) -> bool {
 
 fn on_node(node: &str, asked: &Attributes, storage: &Storage) -> bool {
     let key = super::object::Key::new(&asked.namespace, &asked.name);
-    storage.get("pods", &key).is_none_or(|pod| pod.text("/spec/nodeName") == node)
+    storage.get("pods", &key).is_some_and(|pod| pod.text("/spec/nodeName") == node)
+}
+
+/// A pod on the node runs as the ServiceAccount.
+fn serves(node: &str, asked: &Attributes, storage: &Storage) -> bool {
+    let runs = |pod: &Object| {
+        pod.key.namespace == asked.namespace
+            && pod.text("/spec/nodeName") == node
+            && pod.text("/spec/serviceAccountName") == asked.name
+    };
+    storage.table("pods").is_some_and(|pods| pods.values().any(|p| runs(p)))
 }
 
 fn refers(node: &str, asked: &Attributes, storage: &Storage) -> bool {

@@ -38,6 +38,15 @@ fn pod(pod: &mut Value) {
     fill(spec, "terminationGracePeriodSeconds", 30.into());
     fill(spec, "dnsPolicy", "ClusterFirst".into());
     fill(spec, "serviceAccountName", "default".into());
+    let account = spec["serviceAccountName"].clone();
+    fill(spec, "serviceAccount", account);
+    fill(spec, "securityContext", json!({}));
+    fill(spec, "priority", 0.into());
+    fill(spec, "preemptionPolicy", "PreemptLowerPriority".into());
+    fill(spec, "enableServiceLinks", true.into());
+    let toleration = |taint: &str| json!({"key": taint, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300});
+    let taints = ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"];
+    fill(spec, "tolerations", taints.map(toleration).to_vec().into());
     fill(spec, "schedulerName", "default-scheduler".into());
     pod["status"] = json!({"phase": "Pending", "qosClass": "BestEffort"});
 }

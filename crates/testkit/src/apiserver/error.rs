@@ -71,6 +71,11 @@ impl Refusal {
         Self::new(409, "Conflict", text).about(kind, name)
     }
 
+    /// 422 of an object whose uid was changed.
+    pub fn uid_is_immutable(kind: &Kind, name: &str, uid: &str) -> Self {
+        Self::invalid(kind, name, "metadata.uid", &format!("Invalid value: {uid:?}: field is immutable"))
+    }
+
     /// 409 of an update or patch whose resourceVersion is not the current one.
     pub fn stale(kind: &Kind, name: &str) -> Self {
         let why =
@@ -176,8 +181,11 @@ impl Refusal {
     pub fn status(&self) -> Value {
         let mut status = json!({
             "kind": "Status", "apiVersion": "v1", "metadata": {},
-            "status": "Failure", "message": self.message, "reason": self.reason,
+            "status": "Failure", "message": self.message,
         });
+        if !self.reason.is_empty() {
+            status["reason"] = self.reason.clone().into();
+        }
         if !self.details.is_null() {
             status["details"] = self.details.clone();
         }

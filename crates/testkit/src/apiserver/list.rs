@@ -14,7 +14,7 @@ use super::{
     respond::List,
     select::Selection,
     server::Server,
-    storage::{Compacted, Storage, Table},
+    storage::{Storage, Table},
 };
 
 /// One object as of now or later than the asked version.
@@ -88,7 +88,7 @@ struct Plan {
 
 impl Plan {
     fn of_request(query: &Query) -> Result<Self, Refusal> {
-        let version = query.resource_version()?;
+        let version = query.list_resource_version()?;
         let limit = query.number("limit")?.filter(|n| *n > 0);
         let mut plan = Self { limit: limit.map_or(usize::MAX, |n| n as usize), ..Self::default() };
         let matching = query.get("resourceVersionMatch");
@@ -124,15 +124,12 @@ impl Plan {
         if version == storage.version() {
             return Ok(None);
         }
-        storage.table_at(&kind.group_resource(), version).map(Some).map_err(|gone| self.expired(gone))
+        storage.table_at(&kind.group_resource(), version).map(Some).map_err(|_| self.expired())
     }
 
-    fn expired(&self, gone: Compacted) -> Refusal {
+    fn expired(&self) -> Refusal {
         let Some((_, key)) = &self.after else {
-            return Refusal::expired(format!(
-                "The resourceVersion for the provided list is too old. ({})",
-                gone.oldest
-            ));
+            return Refusal::expired("The resourceVersion for the provided list is too old.");
         };
         let mut refusal = Refusal::expired(
             "The provided continue parameter is too old to display a consistent list result. You can start a new list \

@@ -28,8 +28,14 @@ pub fn patch(
     let key = write.key();
     let old = storage.get(&kind.group_resource(), &key).cloned();
     let old = old.ok_or_else(|| Refusal::not_found(kind, &key.name))?;
+    let foreign = |object: &Value| {
+        let uid = object["metadata"]["uid"].as_str().filter(|uid| *uid != old.uid())?;
+        Some(Refusal::uid_is_immutable(kind, &key.name, uid))
+    };
+    foreign(patch).map_or(Ok(()), Err)?;
     let new = yurt_api::patch::apply(patch_type, &type_meta(kind), &old.typed(kind), patch)
         .map_err(|e| refusal(write, &key.name, &e))?;
+    foreign(&new).map_or(Ok(()), Err)?;
     write.replace(storage, &old, new)
 }
 

@@ -99,14 +99,21 @@ impl Query {
         }
     }
 
-    /// `resourceVersion`: unset, or a number.
+    /// `resourceVersion`: unset, or a number. A real server answers 500 without a reason to gets and watches.
     pub fn resource_version(&self) -> Result<Option<u64>, Refusal> {
         let text = self.get("resourceVersion");
         if text.is_empty() {
             return Ok(None);
         }
-        let wrong = || Refusal::new(400, "BadRequest", format!("invalid resource version {text:?}"));
+        let problem = format!("strconv.ParseUint: parsing {text:?}: invalid syntax");
+        let wrong = || Refusal::new(500, "", format!("resourceVersion: Invalid value: {text:?}: {problem}"));
         text.parse().map(Some).map_err(|_| wrong())
+    }
+
+    /// The same for a list, where a wrong one is 400.
+    pub fn list_resource_version(&self) -> Result<Option<u64>, Refusal> {
+        let wrong = |e: Refusal| Refusal::bad_request(format!("invalid resource version: {}", e.message));
+        self.resource_version().map_err(wrong)
     }
 }
 

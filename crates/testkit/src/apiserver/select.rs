@@ -30,11 +30,7 @@ impl Selection {
         let fields = FieldSelector::parse(&text).map_err(wrong)?;
         let resource = kind.group_resource();
         if let Some(path) = fields.paths().find(|p| pointer(&resource, p).is_none()) {
-            return Err(Refusal::bad_request(format!(
-                "Unable to find {:?} that match label selector {:?}, field selector {text:?}: field label not supported: {path}",
-                format!("{}, Resource={}", kind.api_version(), kind.plural),
-                query.get("labelSelector"),
-            )));
+            return Err(unknown_field(&resource, path));
         }
         Ok(Self { namespace: target.namespace.clone(), labels, fields, resource })
     }
@@ -64,12 +60,26 @@ impl Selection {
     }
 }
 
+/// Kinds with field labels of their own say it otherwise than the rest.
+fn unknown_field(resource: &str, path: &str) -> Refusal {
+    if !offered(resource).is_empty() {
+        return Refusal::bad_request(format!("field label not supported: {path}"));
+    }
+    let known = "only \"metadata.name\", \"metadata.namespace\"";
+    Refusal::bad_request(format!("{path:?} is not a known field selector: {known}"))
+}
+
 fn default(path: &str) -> &'static str {
     if matches!(path, "spec.unschedulable" | "spec.hostNetwork") { "false" } else { "" }
 }
 
 fn pointer(resource: &str, path: &str) -> Option<String> {
-    let offered: &[&str] = match resource {
+    let known = matches!(path, "metadata.name" | "metadata.namespace") || offered(resource).contains(&path);
+    known.then(|| format!("/{}", path.replace('.', "/")))
+}
+
+fn offered(resource: &str) -> &'static [&'static str] {
+    match resource {
         "pods" => &[
             "spec.nodeName",
             "spec.restartPolicy",
@@ -99,7 +109,5 @@ fn pointer(resource: &str, path: &str) -> Option<String> {
             "type",
         ],
         _ => &[],
-    };
-    let known = matches!(path, "metadata.name" | "metadata.namespace") || offered.contains(&path);
-    known.then(|| format!("/{}", path.replace('.', "/")))
+    }
 }

@@ -37,11 +37,10 @@ pub async fn watch(
     media: Media,
 ) -> Result<Response<Body>, Refusal> {
     let start = Start::of_request(query)?;
-    if start.initial_events && !server.reach(start.version).await {
-        return Err(Refusal::too_large(start.version, server.read(Storage::version)));
-    }
     let mut stream = Stream::new(server, kind, selection, query, media)?;
-    if let Err(gone) = stream.begin(&start) {
+    if start.initial_events && !server.reach(start.version).await {
+        stream.fail(&Refusal::too_large(start.version, server.read(Storage::version)));
+    } else if let Err(gone) = stream.begin(&start) {
         if server.options.gone_over_http {
             return Err(gone);
         }

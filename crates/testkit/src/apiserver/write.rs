@@ -35,7 +35,7 @@ impl Write<'_> {
         }
         if !matches!(object["metadata"]["resourceVersion"].as_str(), None | Some("" | "0")) {
             let text = "resourceVersion should not be set on objects to be created";
-            return Err(Refusal::new(500, "InternalError", text));
+            return Err(Refusal::new(500, "", text));
         }
         self.stamp(&mut object);
         defaults::on_create(self.kind, &mut object, storage.version());
@@ -55,7 +55,9 @@ impl Write<'_> {
         }
         match storage.get(&self.kind.group_resource(), &key).cloned() {
             Some(old) => self.replace(storage, &old, object).map(|o| (200, o)),
-            None if self.kind.plural == "leases" => self.create(storage, object).map(|o| (201, o)),
+            None if matches!(self.kind.plural.as_str(), "leases" | "events") => {
+                self.create(storage, object).map(|o| (201, o))
+            }
             None => Err(Refusal::not_found(self.kind, &key.name)),
         }
     }
@@ -74,7 +76,7 @@ impl Write<'_> {
             merged["metadata"]["generation"] =
                 (old.value()["metadata"]["generation"].as_i64().unwrap_or(1) + 1).into();
         }
-        if is_finished(&merged) {
+        if is_finished(&merged) && !self.dry_run {
             let gone = storage.remove(&self.kind.group_resource(), &old.key);
             return Ok(gone.unwrap_or_else(|| old.clone()));
         }

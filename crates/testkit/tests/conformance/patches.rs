@@ -56,7 +56,8 @@ pub async fn stale_patches_conflict(b: &Bench) {
     let refused = b.client.patch(&path, "merge-patch", &stale).await.unwrap().expect(409).json();
     assert_eq!(refused["reason"], "Conflict");
     let foreign = json!({"metadata": {"uid": "11111111-1111-4111-8111-111111111111"}, "data": {"n": "4"}});
-    b.client.patch(&path, "strategic-merge-patch", &foreign).await.unwrap().expect(409);
+    let refused = b.client.patch(&path, "strategic-merge-patch", &foreign).await.unwrap().expect(422).json();
+    assert_eq!(refused["details"]["causes"][0]["field"], "metadata.uid");
 }
 
 pub async fn other_types_are_refused(b: &Bench) {

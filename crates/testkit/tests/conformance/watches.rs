@@ -114,7 +114,11 @@ pub async fn parameters_are_checked(b: &Bench) {
     ] {
         b.client.get(&b.path(&format!("configmaps?watch=true&{query}"))).await.unwrap().expect(422);
     }
-    b.client.get(&b.path("configmaps?watch=true&resourceVersion=abc")).await.unwrap().expect(400);
+    b.client.get(&b.path("configmaps?watch=true&resourceVersion=abc")).await.unwrap().expect(500);
+    let future = version(&b.create("a").await) + 100_000;
+    let query = format!("sendInitialEvents=true&resourceVersionMatch=NotOlderThan&resourceVersion={future}");
+    let event = watch(b, &query).await.next_within(SOON).await.unwrap();
+    assert_eq!((event.kind.as_str(), &event.object["code"]), ("ERROR", &json!(504)));
 }
 
 pub async fn names_can_be_watched(b: &Bench) {
@@ -122,6 +126,9 @@ pub async fn names_can_be_watched(b: &Bench) {
     b.create("b").await;
     let mut by_field = watch(b, "fieldSelector=metadata.name%3Db").await;
     assert_eq!(change(&mut by_field).await.1, "b");
-    let mut by_path = b.client.watch(&b.path("configmaps/b?watch=true"), "application/json").await.unwrap();
-    assert_eq!(change(&mut by_path).await.1, "b");
+    let object = b.get(&b.path("configmaps/b?watch=true")).await;
+    assert_eq!(object["metadata"]["name"], "b", "with a name in the path it is no watch");
+    let legacy = format!("/api/v1/watch/namespaces/{}/configmaps/b", b.namespace);
+    let mut legacy = b.client.watch(&legacy, "application/json").await.unwrap();
+    assert_eq!(change(&mut legacy).await.1, "b");
 }
