@@ -20,22 +20,12 @@ use tokio::{
     task::JoinHandle,
 };
 
-/// State of the link.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Link {
-    /// Bytes flow.
-    Pass,
-    /// A black hole: connections are accepted and stay, no byte is delivered in either direction.
-    Hold,
-    /// The listener is closed: connects are refused.
-    Refuse,
-}
-
 /// All that the tasks of a relay share.
 #[derive(Debug)]
 struct Shared {
     target: Mutex<SocketAddr>,
-    link: watch::Sender<Link>,
+    held: watch::Sender<bool>,
+    listener: watch::Sender<Option<Arc<TcpListener>>>,
     resets: watch::Sender<u64>,
     delay_up: AtomicU64,
     delay_down: AtomicU64,
@@ -59,7 +49,8 @@ impl Relay {
         let address = listener.local_addr().expect("the relay's address");
         let shared = Arc::new(Shared {
             target: Mutex::new(target),
-            link: watch::Sender::new(Link::Pass),
+            held: watch::Sender::new(false),
+            listener: watch::Sender::new(Some(Arc::new(listener))),
             resets: watch::Sender::new(0),
             delay_up: AtomicU64::new(0),
             delay_down: AtomicU64::new(0),
@@ -68,7 +59,7 @@ impl Relay {
             accepted: AtomicU64::new(0),
             open: AtomicU64::new(0),
         });
-        let task = tokio::spawn(accept(listener, shared.clone()));
+        let task = tokio::spawn(accept(shared.clone()));
         Self { address, shared, task }
     }
 
@@ -87,22 +78,26 @@ impl Relay {
         *self.shared.target.lock().unwrap() = target;
     }
 
-    /// Everything flows; what was held meanwhile is delivered.
+    /// Everything flows; what was held meanwhile is delivered. The port is open when this returns.
     pub fn heal(&self) {
-        self.shared.link.send_replace(Link::Pass);
+        self.shared.held.send_replace(false);
+        if self.shared.listener.borrow().is_none() {
+            self.shared.listener.send_replace(Some(Arc::new(listen_again(self.address))));
+        }
     }
 
-    /// A black hole, until [`Self::heal`].
+    /// A black hole, until [`Self::heal`]: connections are accepted and stay, no byte is delivered in either
+    /// direction.
     pub fn hold(&self) {
-        self.shared.link.send_replace(Link::Hold);
+        self.shared.held.send_replace(true);
     }
 
-    /// Resets every connection and refuses new ones, until [`Self::heal`].
+    /// Resets every connection and refuses new ones, until [`Self::heal`]. The port is closed when this returns.
     pub async fn refuse(&self) {
-        self.shared.link.send_replace(Link::Refuse);
+        let closing = self.shared.listener.send_replace(None).map(|l| Arc::downgrade(&l));
         self.reset();
-        while TcpStream::connect(self.address).await.is_ok() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
+        while closing.as_ref().is_some_and(|l| l.strong_count() > 0) {
+            tokio::task::yield_now().await;
         }
     }
 
@@ -136,27 +131,24 @@ impl Drop for Relay {
     }
 }
 
-async fn accept(listener: TcpListener, shared: Arc<Shared>) {
-    let address = listener.local_addr().expect("the relay's address");
-    let mut link = shared.link.subscribe();
-    let mut listener = Some(listener);
+fn listen_again(address: SocketAddr) -> TcpListener {
+    let listener = std::net::TcpListener::bind(address).and_then(|listener| {
+        listener.set_nonblocking(true)?;
+        TcpListener::from_std(listener)
+    });
+    listener.unwrap_or_else(|e| panic!("the relay cannot listen on {address} again: {e}"))
+}
+
+async fn accept(shared: Arc<Shared>) {
+    let mut listeners = shared.listener.subscribe();
     loop {
-        let refuse = *link.borrow_and_update() == Link::Refuse;
-        if refuse {
-            listener = None;
-        } else if listener.is_none() {
-            listener = Some(
-                TcpListener::bind(address)
-                    .await
-                    .unwrap_or_else(|e| panic!("cannot bind {address} again: {e}")),
-            );
-        }
+        let listener = listeners.borrow_and_update().clone();
         tokio::select! {
-            stream = next(listener.as_ref()) => {
+            stream = next(listener.as_deref()) => {
                 shared.accepted.fetch_add(1, Ordering::SeqCst);
                 tokio::spawn(connection(stream, shared.clone()));
             }
-            changed = link.changed() => if changed.is_err() { return },
+            changed = listeners.changed() => if changed.is_err() { return },
         }
     }
 }
@@ -223,6 +215,5 @@ async fn pump(
 }
 
 async fn passing(shared: &Shared) {
-    let mut link = shared.link.subscribe();
-    link.wait_for(|l| *l != Link::Hold).await.ok();
+    shared.held.subscribe().wait_for(|held| !held).await.ok();
 }

@@ -11,32 +11,32 @@ pub struct Refusal {
     /// HTTP status.
     pub code: u16,
     /// Machine-readable reason.
-    pub reason: String,
+    pub reason: &'static str,
     /// Text for people.
     pub message: String,
     /// `details` of the Status; `null` for none.
-    pub details: Value,
+    pub details: Box<Value>,
     /// Seconds for `Retry-After`.
     pub retry_after: Option<u32>,
     /// `metadata.continue` of the Status of a page that expired; "" for none.
-    pub continue_token: String,
+    pub continue_token: Box<str>,
 }
 
 impl Refusal {
     /// A refusal without details.
-    pub fn new(code: u16, reason: &str, message: impl Into<String>) -> Self {
+    pub fn new(code: u16, reason: &'static str, message: impl Into<String>) -> Self {
         Self {
             code,
-            reason: reason.into(),
+            reason,
             message: message.into(),
-            details: Value::Null,
+            details: Box::new(Value::Null),
             retry_after: None,
-            continue_token: String::new(),
+            continue_token: Box::default(),
         }
     }
 
     fn about(mut self, kind: &Kind, name: &str) -> Self {
-        self.details = json!({});
+        *self.details = json!({});
         if !name.is_empty() {
             self.details["name"] = name.into();
         }
@@ -55,7 +55,7 @@ impl Refusal {
     /// 404 of a path that nobody serves.
     pub fn no_such_path() -> Self {
         let mut refusal = Self::new(404, "NotFound", "the server could not find the requested resource");
-        refusal.details = json!({});
+        *refusal.details = json!({});
         refusal
     }
 
@@ -117,7 +117,7 @@ impl Refusal {
     pub fn forbidden_path(user: &str, verb: &str, path: &str) -> Self {
         let mut refusal =
             Self::new(403, "Forbidden", format!("forbidden: User {user:?} cannot {verb} path {path:?}"));
-        refusal.details = json!({});
+        *refusal.details = json!({});
         refusal
     }
 
@@ -128,7 +128,7 @@ impl Refusal {
             "MethodNotAllowed",
             "the server does not allow this method on the requested resource",
         );
-        refusal.details = json!({});
+        *refusal.details = json!({});
         refusal
     }
 
@@ -161,7 +161,7 @@ impl Refusal {
     pub fn too_large(asked: u64, current: u64) -> Self {
         let text = format!("Too large resource version: {asked}, current: {current}");
         let mut refusal = Self::new(504, "Timeout", format!("Timeout: {text}"));
-        refusal.details = json!({
+        *refusal.details = json!({
             "causes": [{"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}],
             "retryAfterSeconds": 1,
         });
@@ -172,7 +172,7 @@ impl Refusal {
     /// 429 of an overloaded server or a disruption budget.
     pub fn too_many_requests(message: &str, retry_after: u32) -> Self {
         let mut refusal = Self::new(429, "TooManyRequests", message);
-        refusal.details = json!({"retryAfterSeconds": retry_after});
+        *refusal.details = json!({"retryAfterSeconds": retry_after});
         refusal.retry_after = Some(retry_after);
         refusal
     }
@@ -184,13 +184,13 @@ impl Refusal {
             "status": "Failure", "message": self.message,
         });
         if !self.reason.is_empty() {
-            status["reason"] = self.reason.clone().into();
+            status["reason"] = self.reason.into();
         }
         if !self.details.is_null() {
-            status["details"] = self.details.clone();
+            status["details"] = self.details.as_ref().clone();
         }
         if !self.continue_token.is_empty() {
-            status["metadata"]["continue"] = self.continue_token.clone().into();
+            status["metadata"]["continue"] = self.continue_token.as_ref().into();
         }
         status["code"] = self.code.into();
         status

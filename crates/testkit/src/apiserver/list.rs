@@ -138,7 +138,7 @@ impl Plan {
              created, modified, or deleted between the time the first chunk was returned and now may show up in the \
              list.",
         );
-        refusal.continue_token = token(None, key);
+        refusal.continue_token = token(None, key).into();
         refusal
     }
 }

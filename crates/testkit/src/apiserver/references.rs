@@ -18,7 +18,7 @@ fn walk<'a>(value: &'a Value, parent: &str, fields: Fields, found: &mut Vec<&'a 
         Value::Object(map) => {
             for (name, child) in map {
                 match child.as_str() {
-                    Some(text) if fields.iter().any(|f| *f == (parent, name.as_str())) => found.push(text),
+                    Some(text) if fields.contains(&(parent, name)) => found.push(text),
                     _ => walk(child, name, fields, found),
                 }
             }

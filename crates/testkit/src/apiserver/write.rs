@@ -149,7 +149,7 @@ impl Write<'_> {
             return Ok(());
         }
         let mut refusal = Refusal::new(404, "NotFound", format!("namespaces {:?} not found", key.namespace));
-        refusal.details = json!({"name": key.namespace, "kind": "namespaces"});
+        *refusal.details = json!({"name": key.namespace, "kind": "namespaces"});
         Err(refusal)
     }
 
