@@ -1,5 +1,5 @@
 //! get and list: which version is asked for, pages that are consistent at one version.
-//! Source: https://kubernetes.io/docs/reference/using-api/api-concepts/#resource-versions
+//! Source: <https://kubernetes.io/docs/reference/using-api/api-concepts/#resource-versions>
 
 use std::{ops::Bound, sync::Arc};
 

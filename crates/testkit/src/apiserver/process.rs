@@ -8,7 +8,7 @@ use super::{Apiserver, Options};
 
 /// Runs an apiserver until the process is killed: `--dir DIR [--address ADDR:PORT] [--objects FILE]`.
 ///
-/// Its PKI goes to `DIR/pki`, with identities `admin` and, for each `--node NAME`, `system-node-NAME`; when it
+/// Its PKI goes to `DIR/pki`, with identities `kubernetes-admin` and, for each `--node NAME`, `system-node-NAME`; when it
 /// serves, `DIR/apiserver.json` says `{"url", "pid"}`. `FILE` is a JSON array of objects to begin with.
 /// Errors: an argument that is not known or a file that cannot be read, as text.
 pub fn run_from_args(arguments: impl IntoIterator<Item = String>) -> Result<(), String> {
