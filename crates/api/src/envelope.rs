@@ -17,19 +17,23 @@ pub(crate) struct Unknown<'a> {
 /// Opens an envelope.
 pub(crate) fn open(object: &[u8]) -> Result<Unknown<'_>, DecodeError> {
     let body = object.strip_prefix(MAGIC).ok_or(DecodeError::NotProtobuf("no k8s envelope"))?;
-    let mut unknown = Unknown { type_meta: TypeMeta::default(), raw: &[] };
+    let (mut tm, mut raw) = (TypeMeta::default(), None);
     for field in Reader::new(body) {
         let field = field?;
         match field.number {
-            1 => unknown.type_meta = type_meta(field.value.bytes()?)?,
-            2 => unknown.raw = field.value.bytes()?,
+            1 => tm = type_meta(field.value.bytes()?)?,
+            2 => raw = Some(field.value.bytes()?),
             3 if !field.value.bytes()?.is_empty() => {
                 return Err(DecodeError::NotProtobuf("an encoded envelope"));
             }
             _ => {}
         }
     }
-    if unknown.type_meta.kind.is_empty() { Err(DecodeError::Missing("kind")) } else { Ok(unknown) }
+    if tm.kind.is_empty() {
+        return Err(DecodeError::Missing("kind"));
+    }
+    // no message at all is what a cut before it leaves; an empty one is written with its length 0
+    Ok(Unknown { type_meta: tm, raw: raw.ok_or(DecodeError::Missing("raw"))? })
 }
 
 fn type_meta(message: &[u8]) -> Result<TypeMeta, DecodeError> {

@@ -4,9 +4,12 @@ use std::borrow::Cow;
 
 use crate::error::BadRequest;
 
+/// Bytes behind percent-encoding: they need not be UTF-8.
+type Decoded<'a> = Cow<'a, [u8]>;
+
 /// A decoded query string.
 pub(crate) struct Query<'a> {
-    pairs: Vec<(Cow<'a, [u8]>, Cow<'a, [u8]>)>,
+    pairs: Vec<(Decoded<'a>, Decoded<'a>)>,
 }
 
 impl<'a> Query<'a> {
@@ -39,7 +42,7 @@ pub(crate) fn decode_path(path: &str) -> Result<Cow<'_, str>, BadRequest> {
 }
 
 /// `%41` to `A`, in a query `+` to a space; `None` for a `%` without two hexadecimal digits.
-fn decode(text: &str, plus_is_space: bool) -> Option<Cow<'_, [u8]>> {
+fn decode(text: &str, plus_is_space: bool) -> Option<Decoded<'_>> {
     if !text.bytes().any(|b| b == b'%' || b == b'+' && plus_is_space) {
         return Some(Cow::Borrowed(text.as_bytes()));
     }

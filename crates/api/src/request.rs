@@ -88,6 +88,8 @@ pub struct RequestInfo {
 }
 
 /// What a request is about.
+// nearly every request is the large one, and there is one of it at a time
+#[allow(clippy::large_enum_variant)]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RequestKind {
     /// No resource: discovery, `/version`, `/healthz`, or nothing that the API has.

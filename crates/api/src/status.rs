@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::envelope;
 use crate::error::DecodeError;
+use crate::json;
 use crate::representation::Encoding;
 use crate::resource::TypeMeta;
 use crate::wire::{Reader, put_bytes, put_number};
@@ -144,7 +145,7 @@ impl Status {
     pub fn parse(enc: Encoding, body: &[u8]) -> Option<Status> {
         match enc {
             Encoding::Json => {
-                let json: Json = serde_json::from_slice(body).ok().filter(|j: &Json| j.kind == "Status")?;
+                let json: Json = json::read(body).ok().filter(|j: &Json| j.kind == "Status")?;
                 let Json { code, reason, message, details, .. } = json;
                 Some(Status { code, reason, message, details })
             }

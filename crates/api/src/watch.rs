@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 
 use crate::envelope;
 use crate::error::DecodeError;
-use crate::json::put_string;
+use crate::json::{self, put_string};
 use crate::representation::Encoding;
 use crate::resource::TypeMeta;
 use crate::wire::{bytes_size, find, put_bytes};
@@ -73,6 +73,8 @@ pub struct Decoder {
     start: usize,
     /// Up to where no newline was found.
     searched: usize,
+    /// What ended the stream.
+    failure: Option<DecodeError>,
 }
 
 /// More capacity than this is given back when the buffer is empty: an idle stream holds little memory.
@@ -81,7 +83,7 @@ const KEEP: usize = 16 * 1024;
 impl Decoder {
     /// A decoder that refuses frames of more than `max_frame` bytes.
     pub fn new(enc: Encoding, max_frame: usize) -> Self {
-        Decoder { enc, max_frame, buffer: Vec::new(), start: 0, searched: 0 }
+        Decoder { enc, max_frame, buffer: Vec::new(), start: 0, searched: 0, failure: None }
     }
 
     /// Takes the next bytes of the stream. Call [`Self::next`] until it gives `None` before the next push: only
@@ -100,6 +102,15 @@ impl Decoder {
     /// A frame is a copy of its bytes, so that keeping one keeps no more than itself alive.
     #[allow(clippy::should_implement_trait)]
     pub fn next(&mut self) -> Result<Option<Frame>, DecodeError> {
+        if let Some(failure) = &self.failure {
+            return Err(failure.clone());
+        }
+        let next = self.next_frame();
+        self.failure = next.as_ref().err().cloned();
+        next
+    }
+
+    fn next_frame(&mut self) -> Result<Option<Frame>, DecodeError> {
         loop {
             let Some(length) = self.frame_length()? else { return Ok(None) };
             let raw = self.buffer.get(self.start..self.start + length).unwrap_or_default();
@@ -161,7 +172,7 @@ struct JsonEvent<'a> {
 fn frame(enc: Encoding, raw: Bytes) -> Result<Frame, DecodeError> {
     let (kind, object) = match enc {
         Encoding::Json => {
-            let event: JsonEvent<'_> = serde_json::from_slice(&raw)?;
+            let event: JsonEvent<'_> = json::read(&raw)?;
             let unknown = || DecodeError::NotJson("an unknown type of event".into());
             let kind = EventType::parse(&event.r#type).ok_or_else(unknown)?;
             (kind, raw.slice_ref(event.object.get().as_bytes()))

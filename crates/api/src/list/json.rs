@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 
 use super::{List, ListHeader, Pieces};
 use crate::error::DecodeError;
-use crate::json::put_string;
+use crate::json::{self, put_string};
 use crate::object::{put_type, strip_type, version};
 use crate::resource::TypeMeta;
 
@@ -17,7 +17,7 @@ struct Body<'a> {
     api_version: String,
     #[serde(default)]
     kind: String,
-    metadata: Option<ListMeta>,
+    metadata: Option<json::Object<ListMeta>>,
     // `null` gives `Some(None)`: a list without items, unlike an object that is no list
     #[serde(borrow, default, deserialize_with = "present")]
     items: Option<Option<Vec<&'a RawValue>>>,
@@ -36,14 +36,14 @@ struct ListMeta {
 }
 
 pub(super) fn split(body: &Bytes) -> Result<List, DecodeError> {
-    let list: Body<'_> = serde_json::from_slice(body)?;
+    let list: Body<'_> = json::read(body)?;
     let raw = list.items.ok_or(DecodeError::Missing("items"))?.unwrap_or_default();
     let type_meta = TypeMeta { api_version: list.api_version, kind: list.kind };
     if type_meta.kind.is_empty() {
         return Err(DecodeError::Missing("kind"));
     }
     let (items, item_type) = strip_items(body, &raw)?;
-    let meta = list.metadata.unwrap_or_default();
+    let json::Object(meta) = list.metadata.unwrap_or_default();
     let header = ListHeader {
         resource_version: meta.resource_version.as_deref().map_or(0, version),
         continue_token: meta.r#continue.unwrap_or_default(),

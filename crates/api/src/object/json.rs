@@ -7,12 +7,13 @@ use serde::Deserialize;
 
 use super::{Meta, version};
 use crate::error::DecodeError;
-use crate::json::{Member, find, members, put_string, replace};
+use crate::json::{self, Member, find, members, put_string, replace};
 use crate::resource::TypeMeta;
 
 #[derive(Deserialize)]
+#[serde(bound = "M: Deserialize<'de>")]
 struct Object<M> {
-    metadata: Option<M>,
+    metadata: Option<json::Object<M>>,
 }
 
 #[derive(Default, Deserialize)]
@@ -33,13 +34,17 @@ struct Labels {
 }
 
 pub(super) fn type_meta(object: &[u8]) -> Result<TypeMeta, DecodeError> {
-    let tm: TypeMeta = serde_json::from_slice(object)?;
+    let tm: TypeMeta = json::read(object)?;
     if tm.kind.is_empty() { Err(DecodeError::Missing("kind")) } else { Ok(tm) }
 }
 
+fn metadata<'a, M: Deserialize<'a>>(item: &'a [u8]) -> Result<M, DecodeError> {
+    let object: Object<M> = json::read(item)?;
+    Ok(object.metadata.ok_or(DecodeError::Missing("metadata"))?.0)
+}
+
 pub(super) fn meta(item: &[u8]) -> Result<Meta, DecodeError> {
-    let object: Object<ObjectMeta> = serde_json::from_slice(item)?;
-    let m = object.metadata.ok_or(DecodeError::Missing("metadata"))?;
+    let m: ObjectMeta = metadata(item)?;
     Ok(Meta {
         name: m.name.unwrap_or_default(),
         namespace: m.namespace.unwrap_or_default(),
@@ -51,9 +56,7 @@ pub(super) fn meta(item: &[u8]) -> Result<Meta, DecodeError> {
 }
 
 pub(super) fn labels(item: &[u8]) -> Result<BTreeMap<String, String>, DecodeError> {
-    let object: Object<Labels> = serde_json::from_slice(item)?;
-    let metadata = object.metadata.ok_or(DecodeError::Missing("metadata"))?;
-    let labels = metadata.labels.unwrap_or_default();
+    let labels = metadata::<Labels>(item)?.labels.unwrap_or_default();
     Ok(labels.into_iter().map(|(k, v)| (k, v.unwrap_or_default())).collect())
 }
 
