@@ -2,7 +2,6 @@
 //! are the one thing that the namespaces do not end by themselves.
 
 use anyhow::{Context, Result, bail};
-use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -12,7 +11,7 @@ pub const NAME: &str = "yurt-e2e";
 
 /// Makes the cgroup in every hierarchy.
 pub fn create() -> Result<()> {
-    for hierarchy in hierarchies()? {
+    for hierarchy in used()? {
         let folder = hierarchy.join(NAME);
         crate::files::folder(&folder)?;
         for file in ["cpuset.cpus", "cpuset.mems"] {
@@ -39,28 +38,23 @@ pub fn remove() -> Result<()> {
     Ok(())
 }
 
-/// Every process in the cgroup or below, by its id in this process's namespace.
-pub fn processes() -> Result<BTreeSet<i32>> {
-    let mut found = BTreeSet::new();
-    for hierarchy in hierarchies()? {
-        gather(&hierarchy.join(NAME), &mut found);
-    }
-    Ok(found)
+/// The hierarchies in which pods get their limits: beside those of version 1 a mount of version 2 has none.
+fn used() -> Result<Vec<PathBuf>> {
+    let all = hierarchies()?;
+    let first: Vec<PathBuf> =
+        all.iter().filter(|place| !place.join("cgroup.controllers").exists()).cloned().collect();
+    Ok(if first.is_empty() { all } else { first })
 }
 
+/// Every mounted hierarchy: runc notes a container also where it limits nothing.
 fn hierarchies() -> Result<Vec<PathBuf>> {
     let mounts = fs::read_to_string("/proc/self/mounts").context("reading /proc/self/mounts")?;
-    let all: Vec<(PathBuf, &str)> = mounts
-        .lines()
-        .filter_map(|line| {
-            let mut fields = line.split(' ');
-            let (place, kind) = (fields.nth(1)?, fields.next()?);
-            kind.starts_with("cgroup").then(|| (PathBuf::from(place), kind))
-        })
-        .collect();
-    let any_v1 = all.iter().any(|(_, kind)| *kind == "cgroup");
-    // Beside version 1 hierarchies the kubelet and runc leave a version 2 mount alone.
-    Ok(all.into_iter().filter(|(_, kind)| !any_v1 || *kind == "cgroup").map(|(place, _)| place).collect())
+    let places = mounts.lines().filter_map(|line| {
+        let mut fields = line.split(' ');
+        let (place, kind) = (fields.nth(1)?, fields.next()?);
+        kind.starts_with("cgroup").then(|| PathBuf::from(place))
+    });
+    Ok(places.collect())
 }
 
 /// A version 1 cpuset starts empty and takes no process until it has CPUs and memory nodes.
@@ -89,14 +83,6 @@ fn remove_tree(folder: &Path) -> std::io::Result<()> {
     match fs::remove_dir(folder) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
         other => other,
-    }
-}
-
-fn gather(folder: &Path, found: &mut BTreeSet<i32>) {
-    let listed = fs::read_to_string(folder.join("cgroup.procs")).unwrap_or_default();
-    found.extend(listed.lines().filter_map(|line| line.parse::<i32>().ok()).filter(|id| *id > 0));
-    for child in folders(folder) {
-        gather(&child, found);
     }
 }
 

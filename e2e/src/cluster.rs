@@ -58,6 +58,11 @@ impl Cluster {
         self.running.iter_mut().try_for_each(Running::check)
     }
 
+    /// The process ids of the control plane.
+    pub fn processes(&self) -> impl Iterator<Item = u32> {
+        self.running.iter().map(Running::id)
+    }
+
     fn component(&mut self, name: &str, logs: &Path, flags: Vec<String>) -> Result<()> {
         self.run(Program::new(&self.programs.join(name), logs, flags))
     }
@@ -115,6 +120,8 @@ fn apiserver_flags(pki: &Pki) -> Vec<String> {
         "--authorization-mode=Node,RBAC".into(),
         "--enable-admission-plugins=NodeRestriction".into(),
         "--allow-privileged=true".into(),
+        // There is no name service that knows the node.
+        "--kubelet-preferred-address-types=InternalIP".into(),
     ];
     flags.extend([
         flag("tls-cert-file", &pki.certificate("apiserver")),

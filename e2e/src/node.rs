@@ -9,6 +9,7 @@ use crate::{cgroup, container, files, image};
 use anyhow::{Context, Result, bail};
 use rustix::mount::{UnmountFlags, unmount};
 use rustix::process::{Pid, Signal, kill_process};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -49,6 +50,8 @@ pub struct Node {
     hub_flags: Program,
     cloud_config: PathBuf,
     hub_config: PathBuf,
+    /// The processes that are not the node's: init, this one and the control plane.
+    spared: BTreeSet<i32>,
     containerd: Option<Running>,
     hub: Option<Running>,
     kubelet: Option<Supervised>,
@@ -79,6 +82,7 @@ impl Node {
             )?,
             programs: cluster.programs.clone(),
             logs: logs.to_path_buf(),
+            spared: spared(cluster)?,
             folder,
             containerd: None,
             hub: None,
@@ -145,7 +149,7 @@ impl Node {
         self.kubelet = None;
         self.hub = None;
         self.containerd = None;
-        kill_containers()?;
+        kill_all_but(&self.spared)?;
         unmount_below("/run")?;
         unmount_below("/var/lib/kubelet")?;
         empty(Path::new("/run"))?;
@@ -186,6 +190,11 @@ impl Node {
         }
         Ok(())
     }
+}
+
+fn spared(cluster: &Cluster) -> Result<BTreeSet<i32>> {
+    let ours = [1, std::process::id()].into_iter().chain(cluster.processes());
+    Ok(ours.map(i32::try_from).collect::<Result<_, _>>()?)
 }
 
 fn hub_authority(hub: &Program) -> PathBuf {
@@ -291,14 +300,15 @@ fn kubelet_config(folder: &Path, cluster: &Cluster) -> serde_json::Value {
     })
 }
 
-/// Kills the shims, which would report and clean up, then everything in the pods.
-fn kill_containers() -> Result<()> {
-    until("the containers to end", Duration::from_secs(20), || {
-        let shims = container::processes()
+/// Kills every process but those: the node's programs, whatever they started, and the containers.
+fn kill_all_but(spared: &BTreeSet<i32>) -> Result<()> {
+    until("the node's processes to end", Duration::from_secs(20), || {
+        let victims: Vec<Pid> = container::processes()
             .into_iter()
-            .filter(|id| container::command(id.as_raw_pid()).starts_with("containerd-shim"));
-        let inside = cgroup::processes()?.into_iter().filter_map(Pid::from_raw);
-        let victims: Vec<Pid> = shims.chain(inside).collect();
+            .filter(|id| {
+                !spared.contains(&id.as_raw_pid()) && !container::command(id.as_raw_pid()).is_empty()
+            })
+            .collect();
         for victim in &victims {
             let _ = kill_process(*victim, Signal::KILL);
         }

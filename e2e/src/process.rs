@@ -67,6 +67,11 @@ impl Running {
             None => Ok(()),
         }
     }
+
+    /// The process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
 }
 
 impl Drop for Running {
