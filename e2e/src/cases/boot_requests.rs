@@ -110,7 +110,10 @@ fn node_writes(replay: &mut Replay) -> Result<()> {
     replay.patched(&status, "offline-node")?;
     let lease =
         format!("/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/{NODE_NAME}?timeout=10s");
+    let held = replay.expect(&Request::new("GET", &lease).protobuf(), 200)?;
+    let version = Fields::of_body(&held.body).and_then(|held| held.child(1)).map(|metadata| metadata.text(6));
     let metadata = Message::new().text(1, NODE_NAME).text(3, "kube-node-lease");
+    let metadata = metadata.text(6, &version.unwrap_or_default());
     let spec = Message::new().text(1, NODE_NAME).integer(2, 40);
     let body = Message::new().message(1, &metadata).message(2, &spec);
     replay.expect(&protobuf("PUT", &lease, body.object("coordination.k8s.io/v1", "Lease")), 200).map(drop)
