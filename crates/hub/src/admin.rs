@@ -1,0 +1,191 @@
+//! The admin's listener on the loopback: health, readiness, metrics, status.
+
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use prometheus_client::encoding::text::encode;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use yurt_store::{CollectionState, OpenReport};
+
+use crate::cache::{Cache, Collection};
+use crate::clock;
+use crate::cloud::Cloud;
+use crate::connectivity::{Connectivity, State};
+use crate::credential::Credentials;
+use crate::metrics::Metrics;
+use crate::replay::Report;
+use crate::respond::{Body, full};
+use crate::tasks::{self, Failure, Shutdown};
+
+/// Connections of the admin at one time.
+const MAX_CONNECTIONS: usize = 16;
+/// Conflicts that the status shows; the journal keeps them all.
+const SHOWN_CONFLICTS: usize = 100;
+
+/// Everything the admin may look at.
+pub struct Admin {
+    /// The cache.
+    pub cache: Arc<Cache>,
+    /// The connections.
+    pub cloud: Arc<Cloud>,
+    /// The link.
+    pub connectivity: Connectivity,
+    /// The credentials.
+    pub credentials: Arc<Credentials>,
+    /// The counters.
+    pub metrics: Arc<Metrics>,
+    /// The last replay.
+    pub report: Arc<Mutex<Report>>,
+}
+
+impl Admin {
+    /// Serves until the shutdown.
+    pub async fn run(self: Arc<Self>, socket: TcpListener, mut shutdown: Shutdown) {
+        let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        loop {
+            let stream = tokio::select! {
+                () = shutdown.wait() => return,
+                accepted = socket.accept() => match accepted { Ok((stream, _)) => stream, Err(_) => continue },
+            };
+            let Ok(place) = Arc::clone(&places).try_acquire_owned() else { continue };
+            let admin = Arc::clone(&self);
+            tasks::spawn("admin connection", Failure::Local, async move {
+                let service = service_fn(move |request| {
+                    let admin = Arc::clone(&admin);
+                    async move { Ok::<_, Infallible>(admin.answer(&request).await) }
+                });
+                let connection = http1::Builder::new().timer(TokioTimer::new()).max_buf_size(16 << 10);
+                let _ = connection.serve_connection(TokioIo::new(stream), service).await;
+                drop(place);
+            });
+        }
+    }
+
+    async fn answer(&self, request: &Request<Incoming>) -> Response<Body> {
+        if request.method() != Method::GET {
+            return text(StatusCode::METHOD_NOT_ALLOWED, "only GET\n".to_owned());
+        }
+        match request.uri().path() {
+            "/v1/healthz" => text(StatusCode::OK, "OK".to_owned()),
+            "/v1/readyz" => self.ready(),
+            "/v1/status" => self.status().await,
+            "/metrics" => self.scrape().await,
+            _ => text(StatusCode::NOT_FOUND, "/v1/healthz /v1/readyz /v1/status /metrics\n".to_owned()),
+        }
+    }
+
+    /// Ready = a kubelet that asked now would get answers: from the cloud, or from what is held.
+    fn ready(&self) -> Response<Body> {
+        let mut missing = self.credentials.complaints();
+        if !self.connectivity.reachable() && self.cache.is_empty() {
+            missing.push("the cloud cannot be reached and the store is empty".to_owned());
+        }
+        match missing.is_empty() {
+            true => text(StatusCode::OK, "OK".to_owned()),
+            false => text(StatusCode::SERVICE_UNAVAILABLE, missing.join("\n") + "\n"),
+        }
+    }
+
+    async fn status(&self) -> Response<Body> {
+        let link = self.connectivity.now();
+        let (journal, conflicts) = match self.cache.front.read(|r| Ok((r.journal()?, r.conflicts()?))).await {
+            Ok(both) => both,
+            Err(error) => return text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
+        };
+        let shown: Vec<Value> = conflicts.iter().rev().take(SHOWN_CONFLICTS).map(|c| json!({
+            "object": format!("{} {}", c.entry.resource, c.entry.key), "reason": c.reason, "at": clock::rfc3339(c.at),
+        })).collect();
+        let collections = self.cache.registry.all();
+        let counts = self.cache.front.read(|r| r.collections()).await.unwrap_or_default();
+        let collections: Vec<Value> = collections.iter().map(|c| {
+            let objects = counts.iter().find(|r| r.key == *c.key()).map_or(0, |r| r.objects);
+            collection_status(c, objects)
+        }).collect();
+        let body = json!({
+            "node": self.cache.node_name(),
+            "connectivity": {"state": link.state.name(), "since": clock::rfc3339(link.since_unix), "seconds": link.since.elapsed().as_secs()},
+            "store": store_status(&self.cache.opened, self.cache.front.failures()),
+            "credentials": {"complaints": self.credentials.complaints()},
+            "upstreamConnections": self.cloud.connections(),
+            "collections": collections,
+            "journal": {
+                "length": journal.len(),
+                "oldest": journal.iter().map(|e| e.first_at).min().map(clock::rfc3339),
+                "conflicts": conflicts.len(),
+            },
+            "conflicts": shown,
+            "lastReplay": *self.report.lock().unwrap_or_else(PoisonError::into_inner),
+        });
+        let mut response = text(StatusCode::OK, format!("{body:#}\n"));
+        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        response
+    }
+
+    async fn scrape(&self) -> Response<Body> {
+        let mut out = String::new();
+        if encode(&mut out, &self.metrics.registry()).is_err() {
+            return text(StatusCode::INTERNAL_SERVER_ERROR, "cannot encode\n".to_owned());
+        }
+        let journal = self.cache.front.read(|r| Ok((r.journal()?.len(), r.conflicts()?.len()))).await.unwrap_or_default();
+        let state = self.connectivity.now().state;
+        let collections = self.cache.registry.all();
+        let live = collections.iter().filter(|c| c.state() == CollectionState::Live).count();
+        let watchers: usize = collections.iter().map(|c| c.watchers()).sum();
+        let damaged = matches!(self.cache.opened, OpenReport::Damaged { .. });
+        let gauges = [
+            ("online", usize::from(state == State::Online)),
+            ("collections", collections.len()),
+            ("collections_live", live),
+            ("watchers", watchers),
+            ("journal_entries", journal.0),
+            ("conflicts", journal.1),
+            ("upstream_connections", usize::try_from(self.cloud.connections()).unwrap_or(usize::MAX)),
+            ("store_failures", usize::try_from(self.cache.front.failures()).unwrap_or(usize::MAX)),
+            ("store_set_aside", usize::from(damaged)),
+        ];
+        let body = out.trim_end_matches("# EOF\n").to_owned();
+        let gauges = gauges.iter().map(|(name, value)| format!("# TYPE yurthub_{name} gauge\nyurthub_{name} {value}\n"));
+        let body = gauges.fold(body, |all, one| all + &one) + "# EOF\n";
+        let mut response = text(StatusCode::OK, body);
+        let open_metrics = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
+        response.headers_mut().insert(header::CONTENT_TYPE, open_metrics);
+        response
+    }
+}
+
+fn collection_status(collection: &Collection, objects: u64) -> Value {
+    json!({
+        "collection": collection.key().to_string(),
+        "state": collection.state().as_str(),
+        "resourceVersion": collection.version().to_string(),
+        "objects": objects,
+        "localWrites": collection.masks().len(),
+        "ageSeconds": clock::unix() - collection.observed_at(),
+        "watchers": collection.watchers(),
+        "nodeOwned": collection.node_owned(),
+    })
+}
+
+fn store_status(opened: &OpenReport, failures: u64) -> Value {
+    match opened {
+        OpenReport::Fresh => json!({"found": "fresh", "failures": failures}),
+        OpenReport::Existing => json!({"found": "existing", "failures": failures}),
+        OpenReport::Damaged { set_aside, why } => {
+            json!({"found": "damaged", "setAside": set_aside.display().to_string(), "why": why, "failures": failures})
+        }
+    }
+}
+
+fn text(code: StatusCode, body: String) -> Response<Body> {
+    let mut response = Response::new(full(body));
+    *response.status_mut() = code;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response
+}

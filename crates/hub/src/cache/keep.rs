@@ -1,0 +1,212 @@
+//! Keeping what the cloud answered: whole lists as collections, single objects, documents.
+//!
+//! Nothing is kept while the cloud counts as lost (P6), and nothing that is not whole (P3).
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use yurt_api::collection::CollectionKey;
+use yurt_api::list::{self, List, ListHeader};
+use yurt_api::object;
+use yurt_api::representation::Representation;
+use yurt_api::request::ResourceRequest;
+use yurt_store::{Change, CollectionRecord, CollectionState, Document, Fetched, Row};
+
+use super::collection::{Collection, Upstream};
+use super::{Cache, FrontError, MAX_COLLECTIONS};
+use crate::clock;
+use crate::cloud::Identity;
+
+/// Why an answer was not kept; counted by this name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotKept {
+    /// The link was lost meanwhile.
+    #[error("link-lost")]
+    LinkLost,
+    /// It is one page of several, or an exact old version.
+    #[error("partial")]
+    Partial,
+    /// It cannot be read, or has no version.
+    #[error("undecodable")]
+    Undecodable,
+    /// A newer state is held.
+    #[error("older")]
+    Older,
+    /// Too many collections are held.
+    #[error("too-many")]
+    TooMany,
+    /// The store failed.
+    #[error("store")]
+    Store,
+}
+
+impl From<FrontError> for NotKept {
+    fn from(_: FrontError) -> Self {
+        NotKept::Store
+    }
+}
+
+impl Cache {
+    /// The key of the collection that a list or watch of this representation is about.
+    pub fn key_of(request: &ResourceRequest, representation: Representation) -> CollectionKey {
+        CollectionKey {
+            resource: request.resource.clone(),
+            namespace: request.namespace.clone(),
+            labels: request.options.label_selector.canonical(),
+            fields: request.options.field_selector.canonical(),
+            representation,
+        }
+    }
+
+    /// Whether a list answer to this request can be a whole collection.
+    pub fn is_whole(request: &ResourceRequest) -> bool {
+        let options = &request.options;
+        options.continue_token.is_none() && options.resource_version_match.as_deref() != Some("Exact")
+    }
+
+    /// Keeps a whole list as a snapshot, from which a watch can go on.
+    pub async fn keep_list(
+        &self,
+        request: &ResourceRequest,
+        representation: Representation,
+        body: &Bytes,
+        identity: &Identity,
+    ) -> Result<Arc<Collection>, NotKept> {
+        if !Cache::is_whole(request) {
+            return Err(NotKept::Partial);
+        }
+        let key = Cache::key_of(request, representation);
+        let list = list::split(representation.encoding, body).map_err(|_| NotKept::Undecodable)?;
+        self.keep_split(key, list, CollectionState::Snapshot, identity).await
+    }
+
+    /// Keeps a whole list that was read by a request for `key`.
+    pub(super) async fn keep_split(
+        &self,
+        key: CollectionKey,
+        list: List,
+        state: CollectionState,
+        identity: &Identity,
+    ) -> Result<Arc<Collection>, NotKept> {
+        if !list.header.continue_token.is_empty() {
+            return Err(NotKept::Partial);
+        }
+        if list.header.resource_version == 0 {
+            return Err(NotKept::Undecodable);
+        }
+        let held = self.registry.get(&key);
+        if let Some(held) = &held {
+            let reflected = held.state() == CollectionState::Live && state != CollectionState::Live;
+            if reflected || (state != CollectionState::Live && held.version() > list.header.resource_version) {
+                return Err(NotKept::Older);
+            }
+        } else if self.registry.len() >= MAX_COLLECTIONS {
+            return Err(NotKept::TooMany);
+        }
+        let rows = rows_of(&key, &list)?;
+        if !self.connectivity.reachable() {
+            return Err(NotKept::LinkLost);
+        }
+        let node_owned = identity.is_node() || held.as_ref().is_some_and(|h| h.node_owned());
+        let now = clock::unix();
+        let header = ListHeader { remaining: None, ..list.header };
+        let (stored_key, stored_header) = (key.clone(), header.clone());
+        let (id, changes, previous) = self
+            .front
+            .write(move |w| w.replace(&stored_key, &stored_header, state, node_owned, now, &rows))
+            .await?;
+        let version = header.resource_version;
+        match held {
+            Some(held) => {
+                held.set_state(state);
+                self.replaced(&held, changes, previous, version);
+                Ok(held)
+            }
+            None => {
+                let record = CollectionRecord {
+                    id, key, header, state, observed_at: now, used_at: now, objects: 0, bytes: 0, node_owned,
+                };
+                self.registry.insert(&record).ok_or(NotKept::Undecodable)
+            }
+        }
+    }
+
+    /// Tells watchers the difference between the rows before and after.
+    fn replaced(&self, held: &Collection, changes: Vec<Change>, previous: Vec<Option<Row>>, version: u64) {
+        if version < held.version() {
+            tracing::warn!(collection = %held.key(), held = held.version(), now = version,
+                "the cluster's versions went back: it was restored from a backup");
+            return held.restart(version);
+        }
+        let mut told: Vec<Upstream> = changes.into_iter().zip(previous).map(|(change, previous)| match change {
+            Change::Upsert(row) => {
+                Upstream { key: row.key.clone(), version: row.resource_version, row: Some(row), previous, received: None }
+            }
+            Change::Delete { key, .. } => Upstream { key, version, row: None, previous, received: None },
+        }).collect();
+        told.sort_by_key(|c| c.version);
+        held.upstream(told, version);
+    }
+
+    /// Keeps the answer to a GET of one object, unless a live collection has it already.
+    pub async fn keep_object(
+        &self,
+        request: &ResourceRequest,
+        representation: Representation,
+        body: &Bytes,
+    ) -> Result<(), NotKept> {
+        let encoding = representation.encoding;
+        let undecodable = |_| NotKept::Undecodable;
+        let type_meta = object::type_meta(encoding, body).map_err(undecodable)?;
+        let item = object::to_item(encoding, body).map_err(undecodable)?;
+        let meta = object::meta(encoding, &item).map_err(undecodable)?;
+        let asked = request.object_key();
+        if asked.as_ref() != Some(&meta.key()) || meta.resource_version == 0 {
+            return Err(NotKept::Undecodable);
+        }
+        if !self.connectivity.reachable() {
+            return Err(NotKept::LinkLost);
+        }
+        let fetched = Fetched {
+            resource: request.resource.clone(),
+            key: meta.key(),
+            subresource: request.subresource.clone().unwrap_or_default(),
+            representation,
+            type_meta,
+            resource_version: meta.resource_version,
+            uid: meta.uid,
+            body: item,
+            observed_at: clock::unix(),
+        };
+        Ok(self.front.write(move |w| w.put_fetched(&fetched)).await?)
+    }
+
+    /// Forgets a fetched object that the cloud says is gone.
+    pub async fn forget_object(&self, request: &ResourceRequest) {
+        let Some(key) = request.object_key() else { return };
+        let resource = request.resource.clone();
+        if self.connectivity.reachable() {
+            let _ = self.front.write(move |w| w.forget_fetched(&resource, &key)).await;
+        }
+    }
+
+    /// Keeps a discovery, OpenAPI or version document.
+    pub async fn keep_document(&self, document: Document) {
+        if self.connectivity.reachable() {
+            let _ = self.front.write(move |w| w.put_document(&document)).await;
+        }
+    }
+}
+
+/// The rows of a list, in item form, each standing alone so that one kept object does not keep the
+/// whole body in memory.
+fn rows_of(key: &CollectionKey, list: &List) -> Result<Vec<Row>, NotKept> {
+    let encoding = key.representation.encoding;
+    list.items
+        .iter()
+        .map(|item| {
+            let meta = object::meta(encoding, item).map_err(|_| NotKept::Undecodable)?;
+            Ok(Row { key: meta.key(), resource_version: meta.resource_version, uid: meta.uid, body: item.clone() })
+        })
+        .collect()
+}

@@ -1,0 +1,121 @@
+//! The node's copy of the cloud's state, and the node's own writes over it.
+//!
+//! Owns the collections, their reflectors, fetched objects, remembered documents, grants and the
+//! overlay of local writes. Decides nothing about connectivity and sends nothing to clients; callers
+//! ask for a view and get it whole, at one version, or not at all (P2, P3).
+
+pub mod collection;
+pub mod filter;
+mod front;
+pub mod grants;
+mod keep;
+mod read;
+mod reflector;
+mod registry;
+pub mod ring;
+mod watch;
+pub mod write;
+
+use std::sync::Arc;
+
+use yurt_store::OpenReport;
+
+pub use collection::Collection;
+pub use front::{Front, FrontError};
+pub use read::{ListView, ObjectAnswer, ObjectView, Scope};
+pub use registry::{Filling, Registry};
+pub use watch::{Served, WatchPlan, WatchRequest};
+
+use crate::cloud::Cloud;
+use crate::connectivity::Connectivity;
+use crate::identify;
+use crate::metrics::Metrics;
+use crate::tasks::Shutdown;
+use grants::Grants;
+use write::Overlay;
+
+/// Collections that may be held at once; further ones are passed through, not kept.
+pub const MAX_COLLECTIONS: usize = 1024;
+
+/// Everything behind the cache's doors.
+pub struct Cache {
+    /// The durable store.
+    pub front: Front,
+    /// The collections by key.
+    pub registry: Registry,
+    /// What callers were allowed.
+    pub grants: Grants,
+    /// The node's writes that the cloud has not confirmed.
+    pub overlay: Overlay,
+    /// How the store was found at the start.
+    pub opened: OpenReport,
+    filling: Filling,
+    node_name: String,
+    node_user: String,
+    cloud: Arc<Cloud>,
+    connectivity: Connectivity,
+    metrics: Arc<Metrics>,
+    shutdown: Shutdown,
+}
+
+impl Cache {
+    /// Loads what the store has: collections, and the journal as masks over them.
+    pub async fn load(
+        front: Front,
+        opened: OpenReport,
+        node_name: &str,
+        cloud: Arc<Cloud>,
+        connectivity: Connectivity,
+        metrics: Arc<Metrics>,
+        shutdown: Shutdown,
+    ) -> Result<Arc<Self>, FrontError> {
+        let records = front.read(|r| r.collections()).await?;
+        let cache = Arc::new(Cache {
+            registry: Registry::default(),
+            grants: Grants::new(front.clone()),
+            overlay: Overlay::default(),
+            opened,
+            filling: Filling::default(),
+            node_name: node_name.to_owned(),
+            node_user: identify::node_user(node_name),
+            front,
+            cloud,
+            connectivity,
+            metrics,
+            shutdown,
+        });
+        cache.registry.load(&records);
+        cache.load_journal().await?;
+        cache.resume(&records);
+        Ok(cache)
+    }
+
+    /// The node's name.
+    pub fn node_name(&self) -> &str {
+        &self.node_name
+    }
+
+    /// The node's user name.
+    pub fn node_user(&self) -> &str {
+        &self.node_user
+    }
+
+    /// Whether nothing is held at all: the first start of a node.
+    pub fn is_empty(&self) -> bool {
+        self.registry.is_empty()
+    }
+}
+
+impl Cache {
+    /// Gives back room that nobody has used for longest, within the bound on the cache. During an outage
+    /// nothing can be fetched again, and nothing is given back.
+    pub async fn collect_garbage(&self) {
+        if !self.connectivity.online() {
+            return;
+        }
+        match self.front.write(|w| w.collect_garbage(crate::clock::unix())).await {
+            Ok(report) => tracing::debug!(?report, "collected garbage"),
+            Err(error) => tracing::warn!(%error, "garbage cannot be collected"),
+        }
+    }
+}

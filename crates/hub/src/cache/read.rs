@@ -1,0 +1,312 @@
+//! Reads from the store: the view of a collection, or one object.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use yurt_api::collection::ObjectKey;
+use yurt_api::list::{self, ListHeader};
+use yurt_api::object::{self, Attributes};
+use yurt_api::proto;
+use yurt_api::representation::{Encoding, Representation};
+use yurt_api::request::ResourceRequest;
+use yurt_api::resource::TypeMeta;
+use yurt_store::{CollectionState, Reader, StoreError};
+
+use super::collection::{Collection, Mask};
+use super::filter::{Filter, cover};
+use super::{Cache, FrontError};
+use crate::respond;
+
+/// Which collections may answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// Only those that a reflector keeps, in the very representation that is asked for.
+    Live,
+    /// Whatever is held, converted where need be.
+    Held,
+}
+
+/// A whole list, ready to send.
+pub struct ListView {
+    /// The body.
+    pub pieces: Vec<Bytes>,
+    /// What the body is written in.
+    pub representation: Representation,
+    /// Unix seconds of the last word from upstream.
+    pub observed_at: i64,
+    /// The view's version.
+    pub version: u64,
+}
+
+/// One object, ready to send.
+pub struct ObjectView {
+    /// In object form.
+    pub body: Bytes,
+    /// What the body is written in.
+    pub representation: Representation,
+    /// Kind and apiVersion.
+    pub kind: TypeMeta,
+    /// Unix seconds of the last word from upstream.
+    pub observed_at: i64,
+}
+
+/// What the store knows of one object.
+pub enum ObjectAnswer {
+    /// It is held.
+    Held(Box<ObjectView>),
+    /// A complete collection is held, and the object is not in it.
+    Absent,
+    /// Nothing is known.
+    Unknown,
+}
+
+/// A collection that can answer a request: in which part of it, written how.
+#[derive(Clone)]
+pub(super) struct Candidate {
+    pub(super) collection: Arc<Collection>,
+    pub(super) filter: Filter,
+    pub(super) representation: Representation,
+}
+
+impl Cache {
+    /// The best collection for a list or watch, if one is held.
+    pub(super) fn candidate(&self, request: &ResourceRequest, wanted: &[Representation], scope: Scope) -> Option<Candidate> {
+        let held = self.registry.of(&request.resource);
+        let able = held.into_iter().filter_map(|collection| {
+            let filter = cover(collection.key(), request)?;
+            let representation = written_as(&collection, wanted, scope)?;
+            Some(Candidate { collection, filter, representation })
+        });
+        able.max_by_key(|c| {
+            let live = c.collection.state() == CollectionState::Live;
+            let as_held = c.representation == c.collection.key().representation;
+            (live, as_held, c.filter.is_everything(), c.collection.observed_at())
+        })
+    }
+
+    /// The list that `request` asks for, from the store; `None` when no collection holds all of it.
+    pub async fn list(
+        &self,
+        request: &ResourceRequest,
+        wanted: &[Representation],
+        scope: Scope,
+    ) -> Result<Option<ListView>, FrontError> {
+        let Some(candidate) = self.candidate(request, wanted, scope) else { return Ok(None) };
+        candidate.collection.touch();
+        let masks = candidate.collection.masks();
+        self.front.read(move |reader| assemble(reader, &candidate, masks)).await.map(Some)
+    }
+
+    /// The object that `request` names, from the store.
+    pub async fn object(
+        &self,
+        request: &ResourceRequest,
+        wanted: &[Representation],
+        scope: Scope,
+    ) -> Result<ObjectAnswer, FrontError> {
+        let Some(key) = request.object_key() else { return Ok(ObjectAnswer::Unknown) };
+        if scope == Scope::Held && request.subresource.is_none() {
+            match self.overlay.view(&request.resource, &key, wanted) {
+                Some(Some(view)) => return Ok(ObjectAnswer::Held(Box::new(view))),
+                Some(None) => return Ok(ObjectAnswer::Absent),
+                None => {}
+            }
+        }
+        let mut absent = false;
+        if request.subresource.is_none() {
+            for collection in self.registry.of(&request.resource) {
+                let Some(representation) = written_as(&collection, wanted, scope) else { continue };
+                if !may_contain(&collection, &key) {
+                    continue;
+                }
+                match self.in_collection(&collection, &key, representation).await? {
+                    Some(view) => return Ok(ObjectAnswer::Held(Box::new(view))),
+                    None => absent |= must_contain(&collection, &key),
+                }
+            }
+        }
+        match absent {
+            true => Ok(ObjectAnswer::Absent),
+            false if scope == Scope::Held => self.fetched(request, key, wanted).await,
+            false => Ok(ObjectAnswer::Unknown),
+        }
+    }
+
+    async fn in_collection(
+        &self,
+        collection: &Arc<Collection>,
+        key: &ObjectKey,
+        representation: Representation,
+    ) -> Result<Option<ObjectView>, FrontError> {
+        let body = match collection.masks().get(key) {
+            Some(mask) => mask.body.clone(),
+            None => {
+                let (id, key) = (collection.id(), key.clone());
+                self.front.read(move |r| r.get(id, &key)).await?.0.map(|row| row.body)
+            }
+        };
+        collection.touch();
+        let from = collection.key().representation.encoding;
+        let converted = body.map(|b| respond::object_as(from, representation.encoding, collection.item_type(), &b));
+        Ok(converted.transpose().map_err(damaged)?.map(|body| ObjectView {
+            body,
+            representation,
+            kind: collection.item_type().clone(),
+            observed_at: collection.observed_at(),
+        }))
+    }
+
+    async fn fetched(
+        &self,
+        request: &ResourceRequest,
+        key: ObjectKey,
+        wanted: &[Representation],
+    ) -> Result<ObjectAnswer, FrontError> {
+        let resource = request.resource.clone();
+        let subresource = request.subresource.clone().unwrap_or_default();
+        let held = self.front.read(move |r| {
+            // Any representation will do, the wanted one first.
+            r.fetched(&resource, &key, &subresource, None)
+        });
+        let Some(fetched) = held.await? else { return Ok(ObjectAnswer::Unknown) };
+        let held = fetched.representation;
+        let Some(representation) = convertible(held, &fetched.type_meta, wanted) else {
+            return Ok(ObjectAnswer::Unknown);
+        };
+        let body = respond::object_as(held.encoding, representation.encoding, &fetched.type_meta, &fetched.body);
+        Ok(ObjectAnswer::Held(Box::new(ObjectView {
+            body: body.map_err(damaged)?,
+            representation,
+            kind: fetched.type_meta,
+            observed_at: fetched.observed_at,
+        })))
+    }
+
+    /// The stored row of an object under any mask, as JSON in object form.
+    pub(super) async fn base_json(
+        &self,
+        collection: &Arc<Collection>,
+        key: &ObjectKey,
+    ) -> Result<Option<yurt_store::Row>, FrontError> {
+        let (id, key) = (collection.id(), key.clone());
+        Ok(self.front.read(move |r| r.get(id, &key)).await?.0)
+    }
+}
+
+/// How a collection would be written for a client, if it can be.
+fn written_as(collection: &Collection, wanted: &[Representation], scope: Scope) -> Option<Representation> {
+    let held = collection.key().representation;
+    match scope {
+        Scope::Live => (collection.state() == CollectionState::Live && wanted.first() == Some(&held)).then_some(held),
+        Scope::Held => convertible(held, collection.item_type(), wanted),
+    }
+}
+
+/// The first wanted representation that `held` can be written in: itself, or the other encoding of a
+/// built-in kind.
+pub(super) fn convertible(held: Representation, kind: &TypeMeta, wanted: &[Representation]) -> Option<Representation> {
+    let known = proto::knows(kind);
+    let able = |w: &&Representation| **w == held || (known && !held.metadata_only && !w.metadata_only);
+    wanted.iter().find(|w| **w == held).or_else(|| wanted.iter().find(able)).copied()
+}
+
+fn may_contain(collection: &Collection, key: &ObjectKey) -> bool {
+    collection.key().namespace.as_ref().is_none_or(|n| *n == key.namespace)
+}
+
+/// Whether the object would be in the collection if it existed: no selector, or one for its name.
+fn must_contain(collection: &Collection, key: &ObjectKey) -> bool {
+    let held = collection.key();
+    let complete = held.fields.is_empty() || held.fields == format!("metadata.name={}", key.name);
+    may_contain(collection, key) && held.labels.is_empty() && complete
+}
+
+/// Bytes that were stored whole but cannot be converted: damage, not absence.
+fn damaged(error: respond::ConvertFailure) -> FrontError {
+    FrontError::Store(StoreError::Damaged(error.to_string()))
+}
+
+fn assemble(reader: &Reader, candidate: &Candidate, masks: BTreeMap<ObjectKey, Mask>) -> Result<ListView, StoreError> {
+    let collection = &candidate.collection;
+    let mut items: Vec<Bytes> = Vec::new();
+    let version = each_item(reader, candidate, masks, &mut |item| items.push(item))?;
+    let header = ListHeader { resource_version: version, ..collection.header() };
+    let pieces = list::assemble(candidate.representation.encoding, &header, &items);
+    let observed_at = collection.observed_at();
+    Ok(ListView { pieces, representation: candidate.representation, observed_at, version })
+}
+
+/// Hands every item of the view to `each`, in the order of keys, as the client gets it in item form.
+/// Returns the version of the view.
+pub(super) fn each_item(
+    reader: &Reader,
+    candidate: &Candidate,
+    masks: BTreeMap<ObjectKey, Mask>,
+    each: &mut dyn FnMut(Bytes),
+) -> Result<u64, StoreError> {
+    let writing = Writing { candidate, from: candidate.collection.key().representation.encoding };
+    let mut masks = masks.into_iter().peekable();
+    let mut failure = None;
+    let mut tell = |body: Option<Bytes>| match body.map(|b| writing.item(&b)).transpose() {
+        Ok(item) => {
+            if let Some(item) = item.flatten() {
+                each(item);
+            }
+            ControlFlow::Continue(())
+        }
+        Err(error) => {
+            failure = Some(error);
+            ControlFlow::Break(())
+        }
+    };
+    let record = reader.list(candidate.collection.id(), candidate.filter.namespace.as_deref(), &mut |row| {
+        // Objects that only the node knows stand between the rows.
+        while let Some((_, mask)) = masks.next_if(|(key, _)| *key < row.key) {
+            tell(mask.body)?;
+        }
+        match masks.next_if(|(key, _)| *key == row.key) {
+            Some((_, mask)) => tell(mask.body),
+            None => tell(Some(row.body)),
+        }
+    })?;
+    for (_, mask) in masks {
+        if tell(mask.body).is_break() {
+            break;
+        }
+    }
+    if let Some(error) = failure {
+        return Err(error);
+    }
+    let view = candidate.collection.view_version();
+    Ok(if super::ring::is_local(view) { view } else { record.header.resource_version })
+}
+
+/// How items are filtered and written for one answer.
+struct Writing<'a> {
+    candidate: &'a Candidate,
+    from: Encoding,
+}
+
+impl Writing<'_> {
+    /// The item as the client gets it; `None` when it does not belong to the asked part.
+    fn item(&self, item: &Bytes) -> Result<Option<Bytes>, StoreError> {
+        let collection = &self.candidate.collection;
+        let broken = |e: yurt_api::error::DecodeError| StoreError::Damaged(e.to_string());
+        if !self.candidate.filter.is_everything() {
+            let attributes = Attributes::read(&collection.key().resource, self.from, item).map_err(broken)?;
+            if !self.candidate.filter.matches(&attributes) {
+                return Ok(None);
+            }
+        }
+        let to = self.candidate.representation.encoding;
+        let written = respond::item_as(self.from, to, collection.item_type(), item);
+        written.map(Some).map_err(|e| StoreError::Damaged(e.to_string()))
+    }
+}
+
+/// The version of an item, 0 when it has none.
+pub(super) fn version_of(encoding: Encoding, item: &[u8]) -> u64 {
+    object::meta(encoding, item).map_or(0, |m| m.resource_version)
+}

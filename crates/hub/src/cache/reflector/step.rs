@@ -1,0 +1,116 @@
+//! The reflector's protocol as a step function: which request comes next, after what.
+//!
+//! The states are those of client-go's Reflector (`k8s.io/client-go/tools/cache/reflector.go`), with
+//! one difference: a version that is held is always tried as a watch before anything is listed.
+
+use std::time::Duration;
+
+/// The first and the longest pause after a failure, as client-go has them.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(800), Duration::from_secs(30));
+
+/// What the reflector does now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Waits for the link.
+    Waiting,
+    /// Lists everything.
+    Listing,
+    /// Watches from the version that is held.
+    Watching,
+    /// Pauses before it tries again.
+    Pausing(Duration),
+    /// Is over.
+    Ended,
+}
+
+/// What happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// The link stands and the journal is pushed.
+    LinkUp,
+    /// The whole list is stored.
+    Listed,
+    /// The watch brought something and then ended as watches do.
+    Finished,
+    /// Upstream does not have the version any more (410), or sent what cannot be read.
+    Gone,
+    /// Upstream refuses the credential (401, 403) and no other is known.
+    Refused,
+    /// Upstream failed.
+    Failed,
+    /// The link is lost.
+    LinkLost,
+    /// The pause is over.
+    Paused,
+    /// Nobody has used the collection for long, or the hub stops.
+    Unused,
+}
+
+/// One step; `pause` is the last one, `None` when things work.
+pub fn step(state: State, event: Event, pause: Option<Duration>) -> (State, Option<Duration>) {
+    let longer = pause.map_or(PAUSE.0, |p| (p * 2).min(PAUSE.1));
+    match (state, event) {
+        (State::Ended, _) | (_, Event::Unused | Event::Refused) => (State::Ended, None),
+        (_, Event::LinkLost) => (State::Waiting, None),
+        (State::Waiting, Event::LinkUp) => (State::Watching, None),
+        (State::Waiting, _) => (State::Waiting, pause),
+        (_, Event::Gone) => (State::Listing, pause),
+        (_, Event::Listed | Event::Finished) => (State::Watching, None),
+        (_, Event::Failed) => (State::Pausing(longer), Some(longer)),
+        (State::Pausing(_), Event::Paused) => (State::Watching, pause),
+        (other, Event::LinkUp | Event::Paused) => (other, pause),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EVENTS: [Event; 9] = [
+        Event::LinkUp, Event::Listed, Event::Finished, Event::Gone, Event::Refused, Event::Failed, Event::LinkLost,
+        Event::Paused, Event::Unused,
+    ];
+
+    fn next(state: State, event: Event) -> State {
+        step(state, event, None).0
+    }
+
+    #[test]
+    fn a_held_version_is_watched_and_only_its_loss_lists() {
+        assert_eq!(next(State::Waiting, Event::LinkUp), State::Watching);
+        assert_eq!(next(State::Watching, Event::Finished), State::Watching);
+        assert_eq!(next(State::Watching, Event::Gone), State::Listing);
+        assert_eq!(next(State::Listing, Event::Listed), State::Watching);
+        let listing = EVENTS.map(|e| (e, next(State::Watching, e)));
+        assert_eq!(listing.iter().filter(|(_, s)| *s == State::Listing).count(), 1);
+    }
+
+    #[test]
+    fn failures_back_off_and_success_forgets_them() {
+        let mut pause = None;
+        let mut seen = vec![];
+        for _ in 0..8 {
+            let (state, p) = step(State::Watching, Event::Failed, pause);
+            assert_eq!(Some(state), p.map(State::Pausing));
+            pause = p;
+            seen.extend(p.map(|p| p.as_millis()));
+        }
+        assert_eq!(seen, [800, 1600, 3200, 6400, 12800, 25600, 30000, 30000]);
+        assert_eq!(step(State::Watching, Event::Finished, pause), (State::Watching, None));
+    }
+
+    #[test]
+    fn nothing_moves_without_a_link_and_nothing_leaves_the_end() {
+        let states = [State::Waiting, State::Listing, State::Watching, State::Pausing(PAUSE.0)];
+        for state in states {
+            assert_eq!(next(state, Event::LinkLost), State::Waiting);
+            assert_eq!(next(state, Event::Unused), State::Ended);
+            assert_eq!(next(state, Event::Refused), State::Ended);
+        }
+        for event in EVENTS {
+            assert_eq!(next(State::Ended, event), State::Ended);
+            let moved = next(State::Waiting, event) != State::Waiting;
+            assert_eq!(moved, matches!(event, Event::LinkUp | Event::Unused | Event::Refused));
+        }
+    }
+}

@@ -1,0 +1,277 @@
+//! A local watch: first the state it asked for, then every event, until its time is over.
+//!
+//! A watcher is a cursor into the collection's ring: it costs no queue, and one that is too slow
+//! falls off the ring's end and is told so (410) without hurting anybody else (P9).
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures_util::Stream;
+use tokio::sync::watch;
+use yurt_api::object::{self, Attributes};
+use yurt_api::representation::{Encoding, Representation};
+use yurt_api::request::ResourceRequest;
+use yurt_api::status::Status;
+use yurt_api::watch::{self as frames, EventType};
+use yurt_store::StoreError;
+
+use super::collection::{Collection, Watching};
+use super::read::{Candidate, Scope};
+use super::ring::{self, Entry, Start};
+use super::{Cache, FrontError};
+use crate::clock;
+use crate::respond::{self, BoxError};
+use crate::tasks::Shutdown;
+
+/// Events taken from the ring at a time.
+const BATCH: usize = 64;
+/// How often a watcher that asked for them gets a bookmark
+/// (`k8s.io/apiserver/pkg/storage/cacher`: about a minute).
+const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
+/// How long a watch without `timeoutSeconds` lives: the apiserver's `--min-request-timeout` of 1800 s,
+/// up to twice of it.
+const LIFE: Duration = Duration::from_secs(1800);
+
+/// A watch, understood.
+pub struct WatchRequest<'a> {
+    /// The request.
+    pub request: &'a ResourceRequest,
+    /// The representations that the client takes, best first.
+    pub wanted: &'a [Representation],
+    /// Which collections may serve it.
+    pub scope: Scope,
+}
+
+/// What a watch can get from the cache.
+pub enum WatchPlan {
+    /// This stream.
+    Served(Served),
+    /// The history does not reach back to the asked version.
+    TooOld,
+    /// No collection holds what it is about.
+    NotHeld,
+}
+
+/// A stream that is ready to go.
+pub struct Served {
+    /// The collection behind it.
+    pub collection: Arc<Collection>,
+    /// What it is written in.
+    pub representation: Representation,
+    state: Watcher,
+}
+
+impl Served {
+    /// The frames, until the watch is over. The stream ends cleanly at its time-out and at shutdown.
+    pub fn stream(self) -> impl Stream<Item = Result<Bytes, BoxError>> + Send + 'static {
+        futures_util::stream::unfold(Some(self.state), |state| async move {
+            let mut state = state?;
+            let chunk = state.next().await?;
+            Some((Ok(chunk), if state.over { None } else { Some(state) }))
+        })
+    }
+}
+
+impl Cache {
+    /// Plans a watch from a collection that is held.
+    pub async fn watch(&self, asked: WatchRequest<'_>) -> Result<WatchPlan, FrontError> {
+        let Some(candidate) = self.candidate(asked.request, asked.wanted, asked.scope) else {
+            return Ok(WatchPlan::NotHeld);
+        };
+        self.watch_in(candidate, asked.request).await
+    }
+
+    async fn watch_in(&self, candidate: Candidate, request: &ResourceRequest) -> Result<WatchPlan, FrontError> {
+        let options = &request.options;
+        let version = options.resource_version.as_deref().unwrap_or("0");
+        let Ok(version) = version.parse::<u64>() else { return Ok(WatchPlan::TooOld) };
+        let initial = options.send_initial_events.unwrap_or(version == 0);
+        let collection = Arc::clone(&candidate.collection);
+        let mut pending = VecDeque::new();
+        let start = if initial {
+            let from = self.initial_events(&candidate, options.send_initial_events == Some(true) && options.allow_bookmarks, &mut pending).await?;
+            collection.start_after(from)
+        } else {
+            collection.start_after(version)
+        };
+        let Start::At { position, known } = start else { return Ok(WatchPlan::TooOld) };
+        let now = clock::monotonic();
+        let life = options.timeout_seconds.map_or(LIFE + spread(LIFE), Duration::from_secs);
+        let state = Watcher {
+            news: collection.news(),
+            _presence: collection.enter(),
+            candidate: candidate.clone(),
+            position,
+            known,
+            pending,
+            bookmark_at: options.allow_bookmarks.then(|| now + BOOKMARK_EVERY),
+            ends_at: now + life,
+            shutdown: self.shutdown.clone(),
+            over: false,
+        };
+        Ok(WatchPlan::Served(Served { collection, representation: candidate.representation, state }))
+    }
+
+    /// The collection's objects as ADDED frames; returns the version they are of.
+    async fn initial_events(
+        &self,
+        candidate: &Candidate,
+        end_bookmark: bool,
+        pending: &mut VecDeque<Bytes>,
+    ) -> Result<u64, FrontError> {
+        let candidate = candidate.clone();
+        let masks = candidate.collection.masks();
+        let (frames, version) = self
+            .front
+            .read(move |reader| {
+                let mut frames = VecDeque::new();
+                let version = super::read::each_item(reader, &candidate, masks, &mut |item| {
+                    let object = object::to_object(candidate.representation.encoding, &item, candidate.collection.item_type());
+                    frames.push_back(frames::encode(candidate.representation.encoding, EventType::Added, &object));
+                })?;
+                if end_bookmark {
+                    frames.push_back(bookmark(&candidate, version, true));
+                }
+                Ok::<_, StoreError>((frames, version))
+            })
+            .await?;
+        *pending = frames;
+        Ok(version)
+    }
+}
+
+/// One watcher.
+struct Watcher {
+    candidate: Candidate,
+    news: watch::Receiver<()>,
+    _presence: Watching,
+    position: u64,
+    known: u64,
+    pending: VecDeque<Bytes>,
+    bookmark_at: Option<Instant>,
+    ends_at: Instant,
+    shutdown: Shutdown,
+    over: bool,
+}
+
+impl Watcher {
+    /// The next bytes; `None` when the watch is over.
+    async fn next(&mut self) -> Option<Bytes> {
+        loop {
+            if let Some(frame) = self.pending.pop_front() {
+                return Some(frame);
+            }
+            // Marked as seen before looking: what comes in between wakes the wait below.
+            self.news.borrow_and_update();
+            let Some((events, end)) = self.candidate.collection.since(self.position, BATCH) else {
+                self.over = true;
+                return Some(self.expired());
+            };
+            self.position += events.len() as u64;
+            for event in events {
+                let frame = self.frame(&event);
+                self.pending.extend(frame);
+            }
+            if self.pending.is_empty() {
+                let wake = self.wait(end).await;
+                match wake {
+                    Wake::News => {}
+                    Wake::Bookmark(frame) => return Some(frame),
+                    Wake::Over => return None,
+                }
+            }
+        }
+    }
+
+    async fn wait(&mut self, end: Option<u64>) -> Wake {
+        let ends_at = self.ends_at;
+        let bookmark_at = self.bookmark_at.filter(|_| end.is_some());
+        let next = bookmark_at.map_or(ends_at, |b| b.min(ends_at));
+        tokio::select! {
+            news = self.news.changed() => if news.is_ok() { Wake::News } else { Wake::Over },
+            () = self.shutdown.wait() => Wake::Over,
+            () = tokio::time::sleep_until(next.into()) => match end {
+                Some(version) if next < ends_at => {
+                    self.bookmark_at = Some(clock::monotonic() + BOOKMARK_EVERY);
+                    // The cloud may have said meanwhile that nothing changed.
+                    let version = self.candidate.collection.since(self.position, 1).and_then(|(_, v)| v).unwrap_or(version);
+                    Wake::Bookmark(bookmark(&self.candidate, version, false))
+                }
+                _ => Wake::Over,
+            },
+        }
+    }
+
+    /// What this watcher gets of an event: nothing, the frame as it is, or one of its own.
+    fn frame(&self, event: &Entry) -> Option<Bytes> {
+        if !event.lead && !ring::is_local(event.version) && event.version <= self.known {
+            return None;
+        }
+        let key = self.candidate.collection.key();
+        let same = self.candidate.representation == key.representation;
+        if self.candidate.filter.is_everything() && same {
+            return Some(event.frame.clone());
+        }
+        let kind = self.seen_kind(event)?;
+        let from = key.representation.encoding;
+        let to = self.candidate.representation.encoding;
+        let item = object::to_item(from, &event.object).ok()?;
+        let object = respond::object_as(from, to, self.candidate.collection.item_type(), &item).ok()?;
+        Some(frames::encode(to, kind, &object))
+    }
+
+    /// The event as a watcher of only a part sees it: an object that begins to match is added, one
+    /// that no longer does is deleted (`k8s.io/apiserver/pkg/storage/cacher/cache_watcher.go`).
+    fn seen_kind(&self, event: &Entry) -> Option<EventType> {
+        let filter = &self.candidate.filter;
+        let key = self.candidate.collection.key();
+        let before = event.before.as_ref().is_some_and(|a| filter.matches(a));
+        let now = || {
+            let item = object::to_item(key.representation.encoding, &event.object).ok()?;
+            Attributes::read(&key.resource, key.representation.encoding, &item).ok()
+        };
+        let after = event.kind != EventType::Deleted && now().is_some_and(|a| filter.matches(&a));
+        match (before, after) {
+            (true, true) => Some(EventType::Modified),
+            (false, true) => Some(EventType::Added),
+            (true, false) => Some(EventType::Deleted),
+            (false, false) => None,
+        }
+    }
+
+    fn expired(&self) -> Bytes {
+        expired(self.candidate.representation.encoding)
+    }
+}
+
+enum Wake {
+    News,
+    Bookmark(Bytes),
+    Over,
+}
+
+fn bookmark(candidate: &Candidate, version: u64, initial_end: bool) -> Bytes {
+    frames::bookmark(candidate.representation.encoding, candidate.collection.item_type(), version, initial_end)
+}
+
+/// The frame that tells a watcher to list again.
+pub(super) fn expired(encoding: Encoding) -> Bytes {
+    let status = Status::failure(410, "Expired", "the watch is too slow or its version too old: list again");
+    frames::encode(encoding, EventType::Error, &status.encode(encoding))
+}
+
+/// A time below `bound`, so that watches which began together do not end together.
+fn spread(bound: Duration) -> Duration {
+    let mut seed = [0u8; 4];
+    let random = ring_random(&mut seed);
+    bound.mul_f64(f64::from(random) / f64::from(u32::MAX))
+}
+
+fn ring_random(seed: &mut [u8; 4]) -> u32 {
+    use ::ring::rand::{SecureRandom, SystemRandom};
+    // Without random numbers the watches end together: slower, not wrong.
+    let _ = SystemRandom::new().fill(seed);
+    u32::from_le_bytes(*seed)
+}

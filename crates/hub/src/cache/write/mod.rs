@@ -1,0 +1,206 @@
+//! Writes that the node itself owns, taken while the cloud is away.
+//!
+//! A write becomes durable in the journal first, then visible in every view, then acknowledged (P5).
+//! What the node does not own is refused, and nothing is ever acknowledged that was not kept.
+
+mod accept;
+mod object;
+mod overlay;
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use yurt_api::collection::ObjectKey;
+use yurt_api::object::{meta, to_item};
+use yurt_api::representation::Encoding;
+use yurt_api::resource::{Resource, TypeMeta};
+use yurt_store::{Entry, NewEntry, Operation};
+
+pub use accept::{Accepted, LocalWrite, Refused};
+pub use overlay::{LocalObject, Overlay};
+
+use super::collection::{Collection, Mask};
+use super::{Cache, FrontError, ring};
+use crate::clock;
+use crate::respond;
+
+/// What the journal keeps of a write: the object before the outage and as the node left it.
+#[derive(Clone, Debug, Default, PartialEq, serde::Deserialize, serde::Serialize)]
+pub struct Written {
+    /// The kind, for conversion and merge keys.
+    pub kind: TypeMetaText,
+    /// The object as the cloud last said, in JSON; null when it did not exist.
+    #[serde(default)]
+    pub base: Value,
+    /// The object as the node left it; null when deleted.
+    #[serde(default)]
+    pub object: Value,
+    /// A patch of an object that is not held (an Event from before the outage).
+    #[serde(default)]
+    pub patch: Value,
+}
+
+/// Kind and apiVersion as text.
+#[derive(Clone, Debug, Default, PartialEq, serde::Deserialize, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TypeMetaText {
+    /// `v1`, `apps/v1`
+    pub api_version: String,
+    /// `Pod`
+    pub kind: String,
+}
+
+impl From<&TypeMeta> for TypeMetaText {
+    fn from(t: &TypeMeta) -> Self {
+        TypeMetaText { api_version: t.api_version.clone(), kind: t.kind.clone() }
+    }
+}
+
+impl TypeMetaText {
+    /// As the API crate has it.
+    pub fn type_meta(&self) -> TypeMeta {
+        TypeMeta::new(&self.api_version, &self.kind)
+    }
+}
+
+impl Cache {
+    /// Puts the journal of an earlier process over the collections again.
+    pub(super) async fn load_journal(&self) -> Result<(), FrontError> {
+        for entry in self.front.read(|r| r.journal()).await? {
+            self.overlay.journal_grew();
+            match serde_json::from_slice::<Written>(&entry.body) {
+                Ok(written) => self.show(&entry, written).await?,
+                Err(error) => tracing::error!(seq = entry.seq, %error, "a journal entry cannot be read"),
+            }
+        }
+        Ok(())
+    }
+
+    async fn show(&self, entry: &Entry, written: Written) -> Result<(), FrontError> {
+        let version = ring::LOCAL + entry.seq;
+        self.put_over(&entry.resource, &entry.key, &entry.uid, entry.operation, version, written).await
+    }
+
+    /// Makes a write durable and visible; returns its version.
+    pub(super) async fn journal(
+        &self,
+        resource: &Resource,
+        key: &ObjectKey,
+        uid: &str,
+        operation: Operation,
+        mut written: Written,
+    ) -> Result<u64, FrontError> {
+        let entry = NewEntry {
+            slot: slot(resource, key, uid),
+            operation,
+            resource: resource.clone(),
+            key: key.clone(),
+            uid: uid.to_owned(),
+            body: serde_json::to_vec(&written).unwrap_or_default(),
+            at: clock::unix(),
+        };
+        let seqs = self.front.write(move |w| w.journal_put(&[entry])).await?;
+        let seq = seqs.first().copied().ok_or(FrontError::Closed)?;
+        let version = ring::LOCAL + seq;
+        self.metrics.journaled.inc();
+        self.overlay.journal_grew();
+        set_version(&mut written.object, version);
+        self.put_over(resource, key, uid, operation, version, written).await?;
+        Ok(version)
+    }
+
+    async fn put_over(
+        &self,
+        resource: &Resource,
+        key: &ObjectKey,
+        uid: &str,
+        operation: Operation,
+        version: u64,
+        mut written: Written,
+    ) -> Result<(), FrontError> {
+        if written.patch.is_object() {
+            return Ok(());
+        }
+        set_version(&mut written.object, version);
+        let kind = written.kind.type_meta();
+        for collection in self.registry.of(resource) {
+            let row = self.base_json(&collection, key).await?;
+            let body = masked(&collection, &kind, &written.object);
+            collection.mask(key, Mask { version, body, delivered: None }, row.as_ref());
+        }
+        self.overlay.put(resource, key, LocalObject { version, uid: uid.to_owned(), operation, written, ephemeral: false });
+        Ok(())
+    }
+
+    /// The cloud has the entry, or never will: its word counts again from `version` on.
+    pub async fn release(&self, entry: &Entry, version: u64) {
+        self.overlay.release(&entry.resource, &entry.key, ring::LOCAL + entry.seq);
+        for collection in self.registry.of(&entry.resource) {
+            collection.delivered(&entry.key, version);
+        }
+    }
+
+    /// Takes away the masks whose end is reached: the row is as new as what was delivered.
+    pub(super) async fn settle(&self, collection: &Arc<Collection>) {
+        for (key, mask) in collection.masks() {
+            let Some(delivered) = mask.delivered else { continue };
+            let Ok(row) = self.base_json(collection, &key).await else { continue };
+            let reached = match (&row, &mask.body) {
+                (Some(row), Some(_)) => delivered > 0 && row.resource_version >= delivered,
+                (None, None) => true,
+                _ => false,
+            };
+            if reached {
+                collection.settle(&key, row.as_ref());
+            }
+        }
+    }
+
+    /// Takes away every mask that was delivered, whether or not the cloud's change has come by.
+    pub async fn sweep(&self) {
+        for collection in self.registry.all() {
+            for (key, mask) in collection.masks() {
+                if mask.delivered.is_none() {
+                    continue;
+                }
+                if let Ok(row) = self.base_json(&collection, &key).await {
+                    collection.settle(&key, row.as_ref());
+                }
+            }
+        }
+    }
+}
+
+/// The journal keeps one entry per object: what a later write left replaces what an earlier one did.
+fn slot(resource: &Resource, key: &ObjectKey, uid: &str) -> String {
+    format!("{resource}/{key}/{uid}")
+}
+
+/// A JSON object as a collection keeps its items; `None` for a deleted one.
+fn masked(collection: &Collection, kind: &TypeMeta, object: &Value) -> Option<bytes::Bytes> {
+    if !object.is_object() {
+        return None;
+    }
+    let json = bytes::Bytes::from(object.to_string());
+    let item = to_item(Encoding::Json, &json).ok()?;
+    respond::item_as(Encoding::Json, collection.key().representation.encoding, kind, &item)
+        .inspect_err(|error| tracing::error!(%error, kind = kind.kind, "a local write cannot be shown"))
+        .ok()
+}
+
+/// Sets `metadata.resourceVersion` of a JSON object.
+pub fn set_version(object: &mut Value, version: u64) {
+    if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
+        metadata.insert("resourceVersion".to_owned(), json!(version.to_string()));
+    }
+}
+
+/// The uid of a JSON object.
+pub fn uid_of(object: &Value) -> &str {
+    object.pointer("/metadata/uid").and_then(Value::as_str).unwrap_or_default()
+}
+
+/// The version of a JSON object, 0 when it has none.
+pub fn version_of(object: &Value) -> u64 {
+    meta(Encoding::Json, object.to_string().as_bytes()).map_or(0, |m| m.resource_version)
+}

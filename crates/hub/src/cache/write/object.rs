@@ -1,0 +1,161 @@
+//! Pure parts of a local write: what an object becomes, and which objects are the node's.
+
+use serde_json::{Map, Value};
+use yurt_api::patch::{self, PatchType};
+use yurt_api::resource::TypeMeta;
+
+/// Marks a pod that mirrors a static one (`pkg/kubelet/types/pod_update.go`).
+const MIRROR: &str = "/metadata/annotations/kubernetes.io~1config.mirror";
+
+/// Why a change cannot be made to the object that is held.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Mismatch {
+    /// The body is not what it should be.
+    Bad(String),
+    /// It is about another object, or about another version of it.
+    Conflict(String),
+    /// The patch cannot be applied: the code and words of the apiserver.
+    Patch(u16, String),
+}
+
+/// What a client wants to become of an object.
+pub enum Change<'a> {
+    /// A patch.
+    Patch(PatchType, &'a Value),
+    /// The whole object.
+    Replace(&'a Value),
+}
+
+/// The object after the change; of a status only `status` and metadata change, of the rest never the
+/// status, and never what identifies it (`pkg/registry/core/{node,pod}/strategy.go`).
+pub fn changed(kind: &TypeMeta, current: &Value, change: Change<'_>, status: bool) -> Result<Value, Mismatch> {
+    let mut after = match change {
+        Change::Patch(how, patch) => {
+            same_object(current, patch)?;
+            patch::apply(how, kind, current, patch).map_err(refused)?
+        }
+        Change::Replace(object) => {
+            same_object(current, object)?;
+            object.clone()
+        }
+    };
+    let Some(fields) = after.as_object_mut() else {
+        return Err(Mismatch::Bad("the result is not an object".to_owned()));
+    };
+    for field in ["apiVersion", "kind", if status { "spec" } else { "status" }] {
+        keep(fields, current, field);
+    }
+    let metadata = fields.entry("metadata").or_insert_with(|| Value::Object(Map::new()));
+    if let (Some(metadata), Some(before)) = (metadata.as_object_mut(), current.get("metadata")) {
+        for field in ["name", "namespace", "uid", "resourceVersion", "creationTimestamp", "deletionTimestamp", "generation"] {
+            keep(metadata, before, field);
+        }
+    }
+    Ok(after)
+}
+
+fn keep(fields: &mut Map<String, Value>, from: &Value, name: &str) {
+    match from.get(name) {
+        Some(value) => fields.insert(name.to_owned(), value.clone()),
+        None => fields.remove(name),
+    };
+}
+
+/// A change may name the uid and the version that it was made for.
+fn same_object(current: &Value, change: &Value) -> Result<(), Mismatch> {
+    for field in ["uid", "resourceVersion"] {
+        let at = format!("/metadata/{field}");
+        let wanted = change.pointer(&at).and_then(Value::as_str).filter(|w| !w.is_empty());
+        let held = current.pointer(&at).and_then(Value::as_str);
+        if wanted.is_some() && wanted != held {
+            return Err(Mismatch::Conflict(format!(
+                "the {field} is {}, not {}",
+                held.unwrap_or("missing"),
+                wanted.unwrap_or_default()
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn refused(error: patch::PatchError) -> Mismatch {
+    Mismatch::Patch(error.code(), error.to_string())
+}
+
+/// Whether the pod is bound to this node.
+pub fn runs_on(pod: &Value, node_name: &str) -> bool {
+    pod.pointer("/spec/nodeName").and_then(Value::as_str) == Some(node_name)
+}
+
+/// The hash of the static pod that this pod mirrors.
+pub fn mirror_hash(pod: &Value) -> Option<&str> {
+    pod.pointer(MIRROR).and_then(Value::as_str)
+}
+
+/// Whether two objects are the same but for their versions.
+pub fn same_content(a: &Value, b: &Value) -> bool {
+    let strip = |v: &Value| {
+        let mut v = v.clone();
+        if let Some(metadata) = v.get_mut("metadata").and_then(Value::as_object_mut) {
+            metadata.remove("resourceVersion");
+            metadata.remove("managedFields");
+        }
+        v
+    };
+    strip(a) == strip(b)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn pod() -> Value {
+        json!({
+            "apiVersion": "v1", "kind": "Pod",
+            "metadata": {"name": "a", "namespace": "d", "uid": "u1", "resourceVersion": "7"},
+            "spec": {"nodeName": "edge-1"},
+            "status": {"phase": "Pending", "conditions": [{"type": "Ready", "status": "False"}]}
+        })
+    }
+
+    fn patched(patch: Value, status: bool) -> Result<Value, Mismatch> {
+        changed(&TypeMeta::new("v1", "Pod"), &pod(), Change::Patch(PatchType::StrategicMerge, &patch), status)
+    }
+
+    #[test]
+    fn a_status_patch_changes_the_status_and_nothing_else() {
+        let after = patched(json!({
+            "metadata": {"uid": "u1", "name": "b"},
+            "spec": {"nodeName": "other"},
+            "status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}
+        }), true).unwrap();
+        assert_eq!(after["status"]["phase"], "Running");
+        assert_eq!(after["status"]["conditions"], json!([{"type": "Ready", "status": "True"}]));
+        assert_eq!((&after["spec"], &after["metadata"]), (&pod()["spec"], &pod()["metadata"]));
+    }
+
+    #[test]
+    fn another_patch_leaves_the_status() {
+        let after = patched(json!({"metadata": {"labels": {"a": "b"}}, "status": {"phase": "Running"}}), false).unwrap();
+        assert_eq!(after["metadata"]["labels"]["a"], "b");
+        assert_eq!(after["status"], pod()["status"]);
+    }
+
+    #[test]
+    fn a_change_for_another_object_or_version_is_a_conflict() {
+        for metadata in [json!({"uid": "u2"}), json!({"uid": "u1", "resourceVersion": "6"})] {
+            let refused = patched(json!({"metadata": metadata, "status": {}}), true);
+            assert!(matches!(refused, Err(Mismatch::Conflict(_))), "{refused:?}");
+        }
+    }
+
+    #[test]
+    fn versions_do_not_make_a_difference() {
+        let mut other = pod();
+        other["metadata"]["resourceVersion"] = json!("8");
+        assert!(same_content(&pod(), &other));
+        other["status"]["phase"] = json!("Running");
+        assert!(!same_content(&pod(), &other));
+    }
+}

@@ -1,0 +1,114 @@
+//! The node's writes by object: what the journal does to reads of single objects.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use tokio::sync::watch;
+use yurt_api::collection::ObjectKey;
+use yurt_api::object::to_item;
+use yurt_api::representation::{Encoding, Representation};
+use yurt_api::resource::Resource;
+use yurt_store::Operation;
+
+use super::Written;
+use super::super::ObjectView;
+use crate::clock;
+use crate::respond;
+
+/// One object that the node wrote.
+#[derive(Clone, Debug)]
+pub struct LocalObject {
+    /// The local version of the last write.
+    pub version: u64,
+    /// The object's uid.
+    pub uid: String,
+    /// What the journal will do upstream.
+    pub operation: Operation,
+    /// Before and after.
+    pub written: Written,
+    /// In memory only: the node's lease, of which the next renewal says all.
+    pub ephemeral: bool,
+}
+
+/// All of them, and the gate that lets one local write through at a time.
+pub struct Overlay {
+    objects: Mutex<HashMap<(Resource, ObjectKey), LocalObject>>,
+    pub(super) gate: tokio::sync::Mutex<()>,
+    unpushed: watch::Sender<bool>,
+}
+
+impl Default for Overlay {
+    fn default() -> Self {
+        Overlay { objects: Mutex::default(), gate: tokio::sync::Mutex::default(), unpushed: watch::channel(false).0 }
+    }
+}
+
+impl Overlay {
+    /// The object as the node left it: `Some(None)` when the node deleted it, `None` when it wrote nothing.
+    pub fn view(&self, resource: &Resource, key: &ObjectKey, wanted: &[Representation]) -> Option<Option<ObjectView>> {
+        let local = self.get(resource, key)?;
+        if !local.written.object.is_object() {
+            return Some(None);
+        }
+        let kind = local.written.kind.type_meta();
+        let json = Representation { encoding: Encoding::Json, metadata_only: false };
+        let representation = super::super::read::convertible(json, &kind, wanted)?;
+        let item = to_item(Encoding::Json, &Bytes::from(local.written.object.to_string())).ok()?;
+        let body = respond::object_as(Encoding::Json, representation.encoding, &kind, &item).ok()?;
+        Some(Some(ObjectView { body, representation, kind, observed_at: clock::unix() }))
+    }
+
+    /// What the node wrote to an object.
+    pub fn get(&self, resource: &Resource, key: &ObjectKey) -> Option<LocalObject> {
+        self.lock().get(&(resource.clone(), key.clone())).cloned()
+    }
+
+    /// Whether a write to this object waits to be pushed.
+    pub fn is_pending(&self, resource: &Resource, key: &ObjectKey) -> bool {
+        self.get(resource, key).is_some_and(|local| !local.ephemeral)
+    }
+
+    /// Takes in a write.
+    pub fn put(&self, resource: &Resource, key: &ObjectKey, local: LocalObject) {
+        self.lock().insert((resource.clone(), key.clone()), local);
+    }
+
+    /// Forgets the write of this version; a newer one stays.
+    pub fn release(&self, resource: &Resource, key: &ObjectKey, version: u64) {
+        let mut objects = self.lock();
+        let at = (resource.clone(), key.clone());
+        if objects.get(&at).is_some_and(|local| local.version <= version) {
+            objects.remove(&at);
+        }
+    }
+
+    /// Forgets what was kept in memory only: the cloud takes it again.
+    pub fn forget_ephemeral(&self) {
+        self.lock().retain(|_, local| !local.ephemeral);
+    }
+
+    /// The journal has grown.
+    pub fn journal_grew(&self) {
+        self.unpushed.send_replace(true);
+    }
+
+    /// The journal is about to be read whole: what is written from now on counts as growth.
+    pub fn journal_read(&self) {
+        self.unpushed.send_replace(false);
+    }
+
+    /// Waits until there may be something to push.
+    pub async fn has_unpushed(&self) {
+        let _ = self.unpushed.subscribe().wait_for(|grew| *grew).await;
+    }
+
+    /// Writes that wait, those in memory only left out.
+    pub fn pending(&self) -> usize {
+        self.lock().values().filter(|local| !local.ephemeral).count()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<(Resource, ObjectKey), LocalObject>> {
+        self.objects.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,186 @@
+//! One apiserver: its address, its connections, its health.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response, Uri};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use rustls_pki_types::ServerName;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use super::lane::{Lane, Sender, Slot};
+use super::{Cloud, CloudError};
+use crate::credential::Protocol;
+
+/// The bound on connecting, TLS included: with one try this is what a black hole costs a request.
+pub(super) const CONNECT_BOUND: Duration = Duration::from_millis(1500);
+
+/// Where an apiserver listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerAddress {
+    /// Host name or address.
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
+}
+
+impl ServerAddress {
+    /// Reads `https://host[:port]`; the error says what is wrong with it.
+    pub fn parse(url: &str) -> Result<Self, String> {
+        let uri: Uri = url.parse().map_err(|e| format!("{url:?} is not a URL: {e}"))?;
+        if uri.scheme_str() != Some("https") {
+            return Err(format!("{url:?} must begin with https://"));
+        }
+        if !matches!(uri.path(), "" | "/") || uri.query().is_some() {
+            return Err(format!("{url:?} must name a server only, without a path"));
+        }
+        let host = uri.host().filter(|h| !h.is_empty()).ok_or_else(|| format!("{url:?} names no host"))?;
+        let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+        Ok(ServerAddress { host, port: uri.port_u16().unwrap_or(443) })
+    }
+
+    /// `host:port` as in a Host header.
+    pub fn authority(&self) -> String {
+        match self.host.contains(':') {
+            true => format!("[{}]:{}", self.host, self.port),
+            false => format!("{}:{}", self.host, self.port),
+        }
+    }
+}
+
+/// A request that got no answer, and whether any of it may have left.
+pub(super) enum SendError {
+    NotSent(Box<Request<Full<Bytes>>>, CloudError),
+    Sent(CloudError),
+}
+
+pub(super) struct Backend {
+    address: ServerAddress,
+    /// Indexed by identity (node, other) and lane (reflect, requests).
+    slots: [[Slot; 2]; 2],
+}
+
+impl Backend {
+    pub(super) fn new(address: ServerAddress) -> Self {
+        Backend { address, slots: Default::default() }
+    }
+
+    pub(super) fn authority(&self) -> String {
+        self.address.authority()
+    }
+
+    fn slot(&self, node: bool, lane: Lane) -> &Slot {
+        let [node_slots, other_slots] = &self.slots;
+        let [reflect, requests] = if node { node_slots } else { other_slots };
+        match lane {
+            Lane::Reflect => reflect,
+            Lane::Requests => requests,
+        }
+    }
+
+    /// Sends on the connection that stands, or on a new one; a stale connection is replaced once.
+    pub(super) async fn send(
+        &self,
+        cloud: &Cloud,
+        node: bool,
+        lane: Lane,
+        request: Request<Full<Bytes>>,
+    ) -> Result<Response<Incoming>, SendError> {
+        let mut request = self.addressed(request);
+        for _ in 0..2 {
+            let mut sender = match self.connected(cloud, node, lane).await {
+                Ok(sender) => sender,
+                Err(error) => return Err(SendError::NotSent(Box::new(request), error)),
+            };
+            match sender.try_send_request(request).await {
+                Ok(answer) => {
+                    cloud.prefer(self);
+                    return Ok(answer);
+                }
+                Err(mut failed) => match failed.take_message() {
+                    Some(back) => request = back,
+                    None => return Err(SendError::Sent(CloudError::Lost(failed.into_error().to_string()))),
+                },
+            }
+        }
+        let error = CloudError::Unreachable(format!("{} closes its connections", self.address.authority()));
+        Err(SendError::NotSent(Box::new(request), error))
+    }
+
+    /// The request with this server's scheme and authority.
+    fn addressed(&self, mut request: Request<Full<Bytes>>) -> Request<Full<Bytes>> {
+        let mut parts = request.uri().clone().into_parts();
+        parts.scheme = Some(http::uri::Scheme::HTTPS);
+        parts.authority = self.address.authority().parse().ok();
+        if let Ok(uri) = Uri::from_parts(parts) {
+            *request.uri_mut() = uri;
+        }
+        request
+    }
+
+    async fn connected(&self, cloud: &Cloud, node: bool, lane: Lane) -> Result<Sender, CloudError> {
+        let slot = self.slot(node, lane);
+        if let Some(sender) = slot.get() {
+            return Ok(sender);
+        }
+        let _connecting = slot.lock().await;
+        if let Some(sender) = slot.get() {
+            return Ok(sender);
+        }
+        let stream = self.connect(cloud, node, Protocol::Http2).await?;
+        slot.fill(stream, lane, cloud.signal.clone(), cloud.connections.clone())
+            .await
+            .map_err(|e| CloudError::Unreachable(format!("{}: {e}", self.address.authority())))
+    }
+
+    /// A TLS connection of its own, shown the node's certificate when `node`.
+    pub(super) async fn connect(
+        &self,
+        cloud: &Cloud,
+        node: bool,
+        protocol: Protocol,
+    ) -> Result<TlsStream<TcpStream>, CloudError> {
+        let config = cloud.credentials.client_config(node, protocol).map_err(CloudError::Credential)?;
+        let authority = self.address.authority();
+        let unreachable = |e: String| CloudError::Unreachable(format!("{authority}: {e}"));
+        let name = ServerName::try_from(self.address.host.clone()).map_err(|e| unreachable(e.to_string()))?;
+        let connecting = async {
+            let tcp = TcpStream::connect((self.address.host.as_str(), self.address.port)).await?;
+            tcp.set_nodelay(true)?;
+            TlsConnector::from(config).connect(name, tcp).await
+        };
+        match tokio::time::timeout(CONNECT_BOUND, connecting).await {
+            Ok(Ok(stream)) => Ok(stream),
+            Ok(Err(error)) => Err(unreachable(error.to_string())),
+            Err(_) => Err(unreachable(format!("no connection within {CONNECT_BOUND:?}"))),
+        }
+    }
+
+    pub(super) fn disconnect(&self) {
+        self.slots.iter().flatten().for_each(Slot::close);
+    }
+
+    pub(super) fn renew(&self) {
+        let [node, _] = &self.slots;
+        node.iter().for_each(Slot::retire);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_urls_of_servers() {
+        let parse = |s| ServerAddress::parse(s).map(|a| a.authority());
+        assert_eq!(parse("https://10.0.0.1:6443"), Ok("10.0.0.1:6443".to_owned()));
+        assert_eq!(parse("https://api.example"), Ok("api.example:443".to_owned()));
+        assert_eq!(parse("https://[::1]:6443/"), Ok("[::1]:6443".to_owned()));
+        for bad in ["http://10.0.0.1", "10.0.0.1:6443", "https://", "https://a/b", "https://a/?x=1"] {
+            assert!(parse(bad).is_err(), "{bad}");
+        }
+    }
+}

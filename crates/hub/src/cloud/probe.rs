@@ -1,0 +1,56 @@
+//! The probe: a connection and one small question that only a Kubernetes API answers rightly.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
+use serde::Deserialize;
+
+use super::{Cloud, CloudError, Identity, Lane};
+use crate::connectivity::Failure;
+
+/// The bound on one probe, connecting included.
+const BOUND: Duration = Duration::from_millis(1000);
+/// A version answer is a few hundred bytes; a portal's page can be anything.
+const MAX_BODY: usize = 64 << 10;
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Answer {
+    git_version: Option<String>,
+    kind: Option<String>,
+}
+
+impl Cloud {
+    /// Asks `/version`: `Ok` when a Kubernetes API answers, be it with a refusal of our certificate.
+    pub async fn probe(&self) -> Result<(), Failure> {
+        let mut request = Request::new(Full::new(Bytes::new()));
+        *request.uri_mut() = http::Uri::from_static("/version");
+        let asked = async {
+            let answer = self.send(&Identity::Node, Lane::Requests, request).await.map_err(|e| failure_of(&e))?;
+            judge(answer).await
+        };
+        tokio::time::timeout(BOUND, asked).await.unwrap_or(Err(Failure::Timeout))
+    }
+}
+
+fn failure_of(error: &CloudError) -> Failure {
+    tracing::debug!(%error, "the probe failed");
+    match error {
+        CloudError::Unreachable(_) | CloudError::Lost(_) => Failure::Refused,
+        CloudError::Credential(_) => Failure::NotServing,
+    }
+}
+
+async fn judge(answer: Response<Incoming>) -> Result<(), Failure> {
+    let status = answer.status();
+    if status.is_server_error() {
+        return Err(Failure::NotServing);
+    }
+    let body = Limited::new(answer.into_body(), MAX_BODY).collect().await.map_err(|_| Failure::NotServing)?;
+    let answer: Answer = serde_json::from_slice(&body.to_bytes()).map_err(|_| Failure::NotServing)?;
+    let speaks = answer.git_version.is_some() || answer.kind.as_deref() == Some("Status");
+    speaks.then_some(()).ok_or(Failure::NotServing)
+}

@@ -1,0 +1,246 @@
+//! Flags and the configuration file. A flag wins over the file; an unknown key is an error.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use clap::Parser;
+use serde::Deserialize;
+
+use crate::cloud::ServerAddress;
+use crate::credential::CredentialFiles;
+
+/// A port on the node: HTTPS for local clients.
+const SECURE_PORT: u16 = 10268;
+/// A port on the node: health, metrics and status.
+const ADMIN_PORT: u16 = 10267;
+/// The default bound on what the cache keeps of reads that nobody watches, in bytes.
+const CACHE_BYTES: u64 = 512 << 20;
+
+/// yurthub: the Kubernetes API of an edge node, with or without its cloud.
+#[derive(Debug, Default, Parser)]
+#[command(name = "yurthub", version)]
+pub struct Flags {
+    /// A YAML file with the same keys as the flags; a flag wins over the file.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    #[command(flatten)]
+    values: Values,
+}
+
+/// Every setting, absent where neither said.
+#[derive(clap::Args, Debug, Default, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+struct Values {
+    /// The apiservers: https URLs, separated by commas.
+    #[arg(long, value_name = "URLS")]
+    server_addr: Option<String>,
+    /// The node's name in the cluster.
+    #[arg(long, value_name = "NAME")]
+    node_name: Option<String>,
+    /// Folder for everything the hub keeps [default: /var/lib/yurthub].
+    #[arg(long, value_name = "DIR")]
+    root_dir: Option<PathBuf>,
+    /// Folder of the durable store [default: ROOT-DIR/cache].
+    #[arg(long, value_name = "DIR")]
+    disk_cache_path: Option<PathBuf>,
+    /// Address that local clients connect to [default: 127.0.0.1].
+    #[arg(long, value_name = "IP")]
+    bind_address: Option<IpAddr>,
+    /// HTTPS port for local clients; 0 takes a free one [default: 10268].
+    #[arg(long, value_name = "PORT")]
+    proxy_secure_port: Option<u16>,
+    /// HTTP port on 127.0.0.1 for health, metrics and status; 0 takes a free one [default: 10267].
+    #[arg(long, value_name = "PORT")]
+    serve_port: Option<u16>,
+    /// PEM of the cluster's CA [default: /etc/kubernetes/pki/ca.crt].
+    #[arg(long, value_name = "FILE")]
+    ca_file: Option<PathBuf>,
+    /// PEM of the kubelet's client certificate [default: /var/lib/kubelet/pki/kubelet-client-current.pem].
+    #[arg(long, value_name = "FILE")]
+    client_cert: Option<PathBuf>,
+    /// PEM of its key [default: the certificate's file].
+    #[arg(long, value_name = "FILE")]
+    client_key: Option<PathBuf>,
+    /// More names and addresses for the serving certificate, separated by commas.
+    #[arg(long, value_name = "NAMES")]
+    hub_cert_sans: Option<String>,
+    /// Bound in bytes on cached reads that nobody watches [default: 536870912].
+    #[arg(long, value_name = "BYTES")]
+    cache_max_bytes: Option<u64>,
+    /// What is logged: error, warn, info, debug, or an env-filter directive [default: info].
+    #[arg(long, value_name = "FILTER")]
+    log: Option<String>,
+}
+
+/// The settings of one run, complete and checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// The apiservers, in the order given.
+    pub servers: Vec<ServerAddress>,
+    /// The node's name.
+    pub node_name: String,
+    /// Where the hub keeps its CA and its run files.
+    pub root_dir: PathBuf,
+    /// Where the store is.
+    pub store_dir: PathBuf,
+    /// Address of the HTTPS listener.
+    pub bind_address: IpAddr,
+    /// Port of the HTTPS listener.
+    pub secure_port: u16,
+    /// Port of the admin listener on 127.0.0.1.
+    pub admin_port: u16,
+    /// The node's credentials.
+    pub credentials: CredentialFiles,
+    /// More names for the serving certificate.
+    pub extra_names: Vec<String>,
+    /// Bound on the cache in bytes.
+    pub cache_max_bytes: u64,
+    /// Filter of the log.
+    pub log: String,
+}
+
+/// A setting that cannot be used; its text is one line that names it.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("{0}")]
+pub struct ConfigError(String);
+
+impl Flags {
+    /// The flags over the file over the defaults.
+    pub fn resolve(self) -> Result<Config, ConfigError> {
+        let file = match &self.config {
+            None => Values::default(),
+            Some(path) => {
+                let text = std::fs::read_to_string(path)
+                    .map_err(|e| ConfigError(format!("--config {}: {e}", path.display())))?;
+                parse_file(&text).map_err(|e| ConfigError(format!("--config {}: {e}", path.display())))?
+            }
+        };
+        self.values.over(file).check()
+    }
+}
+
+fn parse_file(text: &str) -> Result<Values, String> {
+    if text.trim().is_empty() {
+        return Ok(Values::default());
+    }
+    // One line: the parser's own message goes on with an excerpt of the file.
+    serde_saphyr::from_str(text).map_err(|e| e.to_string().lines().next().unwrap_or("not YAML").to_owned())
+}
+
+impl Values {
+    fn over(self, file: Values) -> Values {
+        Values {
+            server_addr: self.server_addr.or(file.server_addr),
+            node_name: self.node_name.or(file.node_name),
+            root_dir: self.root_dir.or(file.root_dir),
+            disk_cache_path: self.disk_cache_path.or(file.disk_cache_path),
+            bind_address: self.bind_address.or(file.bind_address),
+            proxy_secure_port: self.proxy_secure_port.or(file.proxy_secure_port),
+            serve_port: self.serve_port.or(file.serve_port),
+            ca_file: self.ca_file.or(file.ca_file),
+            client_cert: self.client_cert.or(file.client_cert),
+            client_key: self.client_key.or(file.client_key),
+            hub_cert_sans: self.hub_cert_sans.or(file.hub_cert_sans),
+            cache_max_bytes: self.cache_max_bytes.or(file.cache_max_bytes),
+            log: self.log.or(file.log),
+        }
+    }
+
+    fn check(self) -> Result<Config, ConfigError> {
+        let root_dir = self.root_dir.unwrap_or_else(|| "/var/lib/yurthub".into());
+        let certificate =
+            self.client_cert.unwrap_or_else(|| "/var/lib/kubelet/pki/kubelet-client-current.pem".into());
+        let secure_port = self.proxy_secure_port.unwrap_or(SECURE_PORT);
+        let admin_port = self.serve_port.unwrap_or(ADMIN_PORT);
+        if secure_port != 0 && secure_port == admin_port {
+            return Err(ConfigError(format!("proxy-secure-port and serve-port are both {secure_port}")));
+        }
+        Ok(Config {
+            servers: parse_servers(self.server_addr.as_deref())?,
+            node_name: parse_node_name(self.node_name)?,
+            store_dir: self.disk_cache_path.unwrap_or_else(|| root_dir.join("cache")),
+            root_dir,
+            bind_address: self.bind_address.unwrap_or(IpAddr::from([127, 0, 0, 1])),
+            secure_port,
+            admin_port,
+            credentials: CredentialFiles {
+                ca: self.ca_file.unwrap_or_else(|| "/etc/kubernetes/pki/ca.crt".into()),
+                key: self.client_key.unwrap_or_else(|| certificate.clone()),
+                certificate,
+            },
+            extra_names: split(self.hub_cert_sans.as_deref()),
+            cache_max_bytes: self.cache_max_bytes.unwrap_or(CACHE_BYTES),
+            log: self.log.unwrap_or_else(|| "info".to_owned()),
+        })
+    }
+}
+
+fn parse_servers(list: Option<&str>) -> Result<Vec<ServerAddress>, ConfigError> {
+    let urls = split(list);
+    if urls.is_empty() {
+        return Err(ConfigError("server-addr is missing: the URL of an apiserver".to_owned()));
+    }
+    urls.iter().map(|u| ServerAddress::parse(u).map_err(|e| ConfigError(format!("server-addr: {e}")))).collect()
+}
+
+/// A node's name is a DNS subdomain (RFC 1123), as the apiserver checks it.
+fn parse_node_name(name: Option<String>) -> Result<String, ConfigError> {
+    let name = name.ok_or_else(|| ConfigError("node-name is missing".to_owned()))?;
+    let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    let label = |l: &str| {
+        l.starts_with(inner) && l.ends_with(inner) && l.chars().all(|c| inner(c) || c == '-')
+    };
+    match name.len() <= 253 && name.split('.').all(label) {
+        true => Ok(name),
+        false => Err(ConfigError(format!("node-name: {name:?} is not a DNS subdomain"))),
+    }
+}
+
+fn split(list: Option<&str>) -> Vec<String> {
+    list.unwrap_or("").split(',').map(str::trim).filter(|s| !s.is_empty()).map(str::to_owned).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn resolve(args: &[&str]) -> Result<Config, String> {
+        let flags = Flags::try_parse_from([&["yurthub"], args].concat()).map_err(|e| e.to_string())?;
+        flags.resolve().map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn the_least_is_a_server_and_a_name() {
+        let config = resolve(&["--server-addr", "https://a,https://b:1", "--node-name", "edge-1"]).unwrap();
+        assert_eq!(config.servers.len(), 2);
+        assert_eq!((config.secure_port, config.admin_port), (10268, 10267));
+        assert_eq!(config.credentials.key, config.credentials.certificate);
+    }
+
+    #[test]
+    fn a_wrong_setting_is_named_in_one_line() {
+        let cases: [(&[&str], &str); 5] = [
+            (&[], "server-addr is missing"),
+            (&["--server-addr", "https://a"], "node-name is missing"),
+            (&["--server-addr", "http://a", "--node-name", "n"], "server-addr: \"http://a\""),
+            (&["--server-addr", "https://a", "--node-name", "No_Name"], "node-name: \"No_Name\""),
+            (&["--server-addr", "https://a", "--node-name", "n", "--serve-port", "9", "--proxy-secure-port", "9"], "both 9"),
+        ];
+        for (args, expected) in cases {
+            let error = resolve(args).unwrap_err();
+            assert!(error.contains(expected) && error.lines().count() == 1, "{args:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn the_file_has_the_same_keys_and_flags_win() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("hub.yaml");
+        std::fs::write(&path, "server-addr: https://a\nnode-name: from-file\nserve-port: 0\n").unwrap();
+        let config = resolve(&["--config", path.to_str().unwrap(), "--node-name", "from-flag"]).unwrap();
+        assert_eq!((config.node_name.as_str(), config.admin_port), ("from-flag", 0));
+        std::fs::write(&path, "server-addr: https://a\nnode-nam: x\n").unwrap();
+        let error = resolve(&["--config", path.to_str().unwrap()]).unwrap_err();
+        assert!(error.contains("node-nam") && error.lines().count() == 1, "{error}");
+    }
+}

@@ -1,0 +1,71 @@
+//! What the hub counts. Everything bounded has a counter for what went over.
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::registry::Registry;
+
+/// How a request was answered.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Answered {
+    /// The verb.
+    pub verb: &'static str,
+    /// Why it went where it went.
+    pub reason: &'static str,
+    /// The HTTP status.
+    pub code: u16,
+}
+
+/// Why an upstream answer was not kept.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Why {
+    /// The reason.
+    pub reason: String,
+}
+
+/// All counters. Gauges are read when they are asked for.
+#[derive(Default)]
+pub struct Metrics {
+    /// Requests answered.
+    pub requests: Family<Answered, Counter>,
+    /// Lists that reflectors made upstream.
+    pub lists: Counter,
+    /// Watches that reflectors opened upstream.
+    pub watches: Counter,
+    /// Events that reflectors stored.
+    pub events: Counter,
+    /// Upstream bodies that could not be read.
+    pub undecodable: Counter,
+    /// Upstream answers that were not kept.
+    pub not_kept: Family<Why, Counter>,
+    /// Local writes taken into the journal.
+    pub journaled: Counter,
+    /// Connections refused because too many are open.
+    pub refused_connections: Counter,
+}
+
+impl Metrics {
+    /// Counts an answer.
+    pub fn answered(&self, verb: &'static str, reason: &'static str, code: u16) {
+        self.requests.get_or_create(&Answered { verb, reason, code }).inc();
+    }
+
+    /// Counts an answer that was not kept.
+    pub fn not_kept(&self, reason: impl ToString) {
+        self.not_kept.get_or_create(&Why { reason: reason.to_string() }).inc();
+    }
+
+    /// A registry with all counters in it.
+    pub fn registry(&self) -> Registry {
+        let mut registry = Registry::with_prefix("yurthub");
+        registry.register("requests", "Requests answered, by verb, reason of the route and code", self.requests.clone());
+        registry.register("upstream_lists", "Lists made by reflectors", self.lists.clone());
+        registry.register("upstream_watches", "Watches opened by reflectors", self.watches.clone());
+        registry.register("upstream_events", "Watch events stored", self.events.clone());
+        registry.register("undecodable_bodies", "Upstream bodies that could not be read", self.undecodable.clone());
+        registry.register("answers_not_kept", "Upstream answers that were passed on but not kept", self.not_kept.clone());
+        registry.register("journaled_writes", "Local writes taken into the journal", self.journaled.clone());
+        registry.register("refused_connections", "Local connections over the bound", self.refused_connections.clone());
+        registry
+    }
+}

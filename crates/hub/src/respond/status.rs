@@ -1,0 +1,43 @@
+//! The one place that turns a refusal into a `Status`, as the apiserver shapes it
+//! (`k8s.io/apimachinery/pkg/api/errors`).
+
+use http::{HeaderValue, Response, StatusCode, header};
+use yurt_api::representation::{Encoding, Representation};
+use yurt_api::status::Status;
+
+use super::{Body, Reason, SOURCE, full};
+
+/// Seconds after which a client may try again what could not be answered now.
+const RETRY_AFTER: u32 = 1;
+
+/// A refusal for this reason, in words.
+pub fn refusal(reason: Reason, message: impl Into<String>, encoding: Encoding) -> Response<Body> {
+    let (code, name) = match reason {
+        Reason::BadRequest => (400, "BadRequest"),
+        Reason::UnknownCaller => (401, "Unauthorized"),
+        Reason::NotGranted | Reason::ForeignCertificate => (403, "Forbidden"),
+        Reason::TooOld => (410, "Expired"),
+        Reason::Overload => (429, "TooManyRequests"),
+        Reason::Slow => (504, "Timeout"),
+        _ => (503, "ServiceUnavailable"),
+    };
+    let mut response = failure(code, name, message, encoding);
+    if let Ok(source) = HeaderValue::from_str(&format!("yurthub; reason={}", reason.as_str())) {
+        response.headers_mut().insert(SOURCE, source);
+    }
+    response
+}
+
+/// A `Status` of failure; 429 and 503 say when to come back.
+pub fn failure(code: u16, reason: &str, message: impl Into<String>, encoding: Encoding) -> Response<Body> {
+    let status = Status::failure(code, reason, message);
+    let mut response = Response::new(full(status.encode(encoding)));
+    *response.status_mut() = StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let representation = Representation { encoding, metadata_only: false };
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(representation.content_type(false)));
+    if matches!(code, 429 | 503) {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER));
+    }
+    response
+}

@@ -1,0 +1,179 @@
+//! Where a request goes, and why. Pure: request, caller, link, in; a route that carries its reason, out.
+
+use yurt_api::request::{RequestInfo, RequestKind, ResourceRequest, Verb};
+
+use crate::connectivity::State;
+use crate::credential::{reviews, vault};
+use crate::identify::Caller;
+use crate::respond::Reason;
+
+/// Subresources of pods, nodes and services that are byte streams or live calls, never state.
+const TUNNELS: [&str; 5] = ["exec", "attach", "portforward", "proxy", "log"];
+/// The apiserver's own health.
+const HEALTH: [&str; 3] = ["/healthz", "/livez", "/readyz"];
+/// Documents that describe the API; remembered and served offline.
+const DOCUMENTS: [&str; 4] = ["/api", "/apis", "/openapi", "/version"];
+
+/// Where a request goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Route {
+    /// To the cloud, its answer untouched and not kept.
+    Pass(Reason),
+    /// To the cloud as a two-way stream of bytes.
+    Tunnel(Reason),
+    /// To the cloud; the answer is kept, and the store stands in when the cloud is slow.
+    Read(Reason),
+    /// To the live collection, when there is one and the caller may; else as [`Route::Read`].
+    Fresh(Reason),
+    /// A watch.
+    Watch(Reason),
+    /// To the store.
+    View(Reason),
+    /// A document that describes the API.
+    Document(Reason),
+    /// A token, a review: kept when the cloud answers, repeated when it cannot.
+    Credential(Reason),
+    /// A write: to the cloud, or into the journal when the cloud is lost.
+    Write(Reason),
+    /// Nowhere.
+    Refuse(Reason),
+}
+
+impl Route {
+    /// Why.
+    pub fn reason(self) -> Reason {
+        match self {
+            Route::Pass(r) | Route::Tunnel(r) | Route::Read(r) | Route::Fresh(r) | Route::Watch(r) => r,
+            Route::View(r) | Route::Document(r) | Route::Credential(r) | Route::Write(r) | Route::Refuse(r) => r,
+        }
+    }
+}
+
+/// The route of a request.
+pub fn route(info: &RequestInfo, caller: &Caller, link: State, upgrade: bool) -> Route {
+    if let Caller::Foreign(_) = caller {
+        return Route::Refuse(Reason::ForeignCertificate);
+    }
+    let away = away(link);
+    if let (Some(_), Caller::Anonymous) = (away, caller) {
+        return Route::Refuse(Reason::UnknownCaller);
+    }
+    match &info.kind {
+        _ if upgrade => away.map_or(Route::Tunnel(Reason::Online), Route::Refuse),
+        RequestKind::NonResource => document(&info.path, away),
+        RequestKind::Resource(request) => resource(request, caller, away),
+    }
+}
+
+/// Why the cloud is not asked, if it is not.
+fn away(link: State) -> Option<Reason> {
+    match link {
+        State::Online | State::Suspect { .. } => None,
+        State::Offline { starting: true, .. } => Some(Reason::Starting),
+        State::Offline { .. } => Some(Reason::Offline),
+        State::Recovering => Some(Reason::Recovering),
+    }
+}
+
+fn document(path: &str, away: Option<Reason>) -> Route {
+    let under = |root: &&str| path == **root || path.strip_prefix(**root).is_some_and(|rest| rest.starts_with('/'));
+    if HEALTH.iter().any(|h| under(&h)) || !DOCUMENTS.iter().any(|d| under(&d)) {
+        return away.map_or(Route::Pass(Reason::Online), Route::Refuse);
+    }
+    Route::Document(away.unwrap_or(Reason::Online))
+}
+
+fn resource(request: &ResourceRequest, caller: &Caller, away: Option<Reason>) -> Route {
+    if request.subresource.as_deref().is_some_and(|s| TUNNELS.contains(&s)) {
+        return away.map_or(Route::Pass(Reason::Online), Route::Refuse);
+    }
+    let reason = away.unwrap_or(Reason::Online);
+    match request.verb {
+        Verb::Watch => Route::Watch(reason),
+        Verb::Get | Verb::List if away.is_some() => Route::View(reason),
+        Verb::Get | Verb::List if is_relaxed(request) => Route::Fresh(Reason::Live),
+        Verb::Get | Verb::List => Route::Read(reason),
+        Verb::Create if *caller == Caller::Node && (vault::is_token_request(request) || reviews::is_review(request)) => {
+            Route::Credential(reason)
+        }
+        _ => match (caller, away) {
+            (Caller::Node, _) | (_, None) => Route::Write(reason),
+            (_, Some(_)) => Route::Refuse(Reason::CloudOnly),
+        },
+    }
+}
+
+/// Whether the client is content with a state that is not the newest
+/// (`k8s.io/apiserver/pkg/storage/interfaces.go`: NotOlderThan is the default with a version).
+fn is_relaxed(request: &ResourceRequest) -> bool {
+    let options = &request.options;
+    let version = options.resource_version.as_deref();
+    options.continue_token.is_none() && version == Some("0") && options.resource_version_match.as_deref() != Some("Exact")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::HeaderValue;
+
+    fn token() -> Caller {
+        Caller::Token { hash: [0; 32], header: HeaderValue::from_static("Bearer x") }
+    }
+
+    fn offline() -> State {
+        crate::connectivity::machine::step(
+            State::initial(),
+            crate::connectivity::Event::ProbeFailed(crate::connectivity::Failure::Timeout),
+            crate::clock::monotonic(),
+        )
+        .0
+    }
+
+    fn routed(method: &str, target: &str, caller: &Caller, link: State) -> Route {
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        route(&RequestInfo::parse(method, path, query).unwrap(), caller, link, false)
+    }
+
+    #[test]
+    fn every_kind_of_request_has_its_place_online_and_offline() {
+        use Reason::{CloudOnly, Live, Offline, Online};
+        let cases = [
+            ("GET", "/api/v1/pods", Route::Read(Online), Route::View(Offline)),
+            ("GET", "/api/v1/pods?resourceVersion=0", Route::Fresh(Live), Route::View(Offline)),
+            ("GET", "/api/v1/pods?resourceVersion=0&resourceVersionMatch=Exact", Route::Read(Online), Route::View(Offline)),
+            ("GET", "/api/v1/pods?watch=1", Route::Watch(Online), Route::Watch(Offline)),
+            ("GET", "/api/v1/namespaces/d/pods/a", Route::Read(Online), Route::View(Offline)),
+            ("GET", "/api/v1/namespaces/d/pods/a/log", Route::Pass(Online), Route::Refuse(Offline)),
+            ("POST", "/api/v1/namespaces/d/pods/a/exec", Route::Pass(Online), Route::Refuse(Offline)),
+            ("GET", "/version", Route::Document(Online), Route::Document(Offline)),
+            ("GET", "/apis/apps/v1", Route::Document(Online), Route::Document(Offline)),
+            ("GET", "/openapi/v3", Route::Document(Online), Route::Document(Offline)),
+            ("GET", "/healthz", Route::Pass(Online), Route::Refuse(Offline)),
+            ("GET", "/readyz/etcd", Route::Pass(Online), Route::Refuse(Offline)),
+            ("GET", "/metrics", Route::Pass(Online), Route::Refuse(Offline)),
+            ("POST", "/api/v1/namespaces/d/configmaps", Route::Write(Online), Route::Refuse(CloudOnly)),
+        ];
+        for (method, target, online, off) in cases {
+            assert_eq!(routed(method, target, &token(), State::Online), online, "{method} {target} online");
+            assert_eq!(routed(method, target, &token(), offline()), off, "{method} {target} offline");
+        }
+    }
+
+    #[test]
+    fn the_node_writes_and_gets_credentials_offline() {
+        let tokens = "/api/v1/namespaces/d/serviceaccounts/a/token";
+        assert_eq!(routed("POST", tokens, &Caller::Node, offline()), Route::Credential(Reason::Offline));
+        assert_eq!(routed("POST", tokens, &token(), State::Online), Route::Write(Reason::Online));
+        assert_eq!(routed("POST", tokens, &token(), offline()), Route::Refuse(Reason::CloudOnly));
+        assert_eq!(routed("PATCH", "/api/v1/nodes/n/status", &Caller::Node, offline()), Route::Write(Reason::Offline));
+    }
+
+    #[test]
+    fn strangers_get_nothing_of_the_store() {
+        let foreign = Caller::Foreign("someone".to_owned());
+        assert_eq!(routed("GET", "/api/v1/pods", &foreign, State::Online), Route::Refuse(Reason::ForeignCertificate));
+        assert_eq!(routed("GET", "/api/v1/pods", &Caller::Anonymous, offline()), Route::Refuse(Reason::UnknownCaller));
+        assert_eq!(routed("GET", "/version", &Caller::Anonymous, offline()), Route::Refuse(Reason::UnknownCaller));
+        assert_eq!(routed("GET", "/api/v1/pods", &Caller::Anonymous, State::Online), Route::Read(Reason::Online));
+    }
+}

@@ -1,0 +1,73 @@
+//! Learning who callers are and what they may read, from what the cloud answers them.
+
+use std::sync::Arc;
+
+use yurt_api::request::ResourceRequest;
+
+use super::{Asked, Pipeline};
+use crate::cache::grants::Verdict;
+use crate::cache::{Cache, FrontError};
+use crate::credential::reviews;
+use crate::identify::Caller;
+use crate::tasks;
+
+impl Pipeline {
+    /// The user name of a caller, if it is known.
+    pub(super) async fn user(&self, caller: &Caller) -> Result<Option<String>, FrontError> {
+        match caller {
+            Caller::Node => Ok(Some(self.cache.node_user().to_owned())),
+            Caller::Token { hash, .. } => Ok(self.cache.grants.principal(*hash).await?.map(|p| p.user.clone())),
+            Caller::Foreign(_) | Caller::Anonymous => Ok(None),
+        }
+    }
+
+    /// The cloud allowed this read to this caller: remembered, without anybody waiting for it.
+    pub(super) fn learn(self: &Arc<Self>, asked: &Asked) {
+        let Some(request) = asked.resource().cloned() else { return };
+        let (pipeline, caller) = (Arc::clone(self), asked.caller.clone());
+        if caller == Caller::Anonymous {
+            return;
+        }
+        tasks::spawn("learn", tasks::Failure::Local, async move {
+            if let Err(error) = pipeline.record(&caller, &request).await {
+                tracing::warn!(%error, "a grant cannot be remembered");
+            }
+        });
+    }
+
+    /// Remembers that this caller was allowed this read.
+    pub(super) async fn record(&self, caller: &Caller, request: &ResourceRequest) -> Result<(), FrontError> {
+        let Some(user) = self.learn_user(caller).await? else { return Ok(()) };
+        match self.cache.grants.verdict(&user, request).await? {
+            Verdict::Fresh => Ok(()),
+            _ => self.cache.grants.record(&user, request).await,
+        }
+    }
+
+    /// The caller's user, asked of the cloud when it is not known yet.
+    pub(super) async fn learn_user(&self, caller: &Caller) -> Result<Option<String>, FrontError> {
+        let known = self.user(caller).await?;
+        let (None, Caller::Token { hash, header }) = (&known, caller) else { return Ok(known) };
+        let Some(principal) = reviews::who_is(&self.cloud, header, *hash).await else { return Ok(None) };
+        let user = principal.user.clone();
+        self.cache.grants.learn(principal).await?;
+        Ok(Some(user))
+    }
+}
+
+impl Cache {
+    /// Whether the node's own identity may read this offline: what it was granted, and all that its
+    /// own collections hold (the node authorizer gives get, list and watch of them alike).
+    pub async fn node_may(&self, request: &ResourceRequest) -> bool {
+        let own = self.registry.of(&request.resource).iter().any(|c| {
+            let inside = c.key().namespace.is_none() || c.key().namespace == request.namespace;
+            c.node_owned() && inside
+        });
+        let node_object = request.name.as_deref() == Some(self.node_name());
+        let written = request.object_key().is_some_and(|key| self.overlay.get(&request.resource, &key).is_some());
+        if own || node_object || written {
+            return true;
+        }
+        matches!(self.grants.verdict(self.node_user(), request).await, Ok(Verdict::Fresh | Verdict::Old))
+    }
+}

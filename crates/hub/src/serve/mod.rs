@@ -1,0 +1,184 @@
+//! One request, from its head to its answer: who asks, where it goes, what comes back.
+
+mod credential;
+mod document;
+mod learn;
+mod read;
+mod upstream;
+mod watch;
+mod write;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderMap, Request, Response, header};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::body::Incoming;
+use yurt_api::representation::{Accepted, Encoding, Representation, negotiate};
+use yurt_api::request::{RequestInfo, RequestKind, ResourceRequest};
+
+use crate::cache::{Cache, FrontError};
+use crate::cloud::Cloud;
+use crate::connectivity::{Connectivity, State};
+use crate::identify::{Caller, Peer, identify};
+use crate::metrics::Metrics;
+use crate::respond::{self, Body, Reason};
+use crate::route::{Route, route};
+
+/// The largest body of a request, in bytes: the apiserver's own limit (`MaxRequestBodyBytes`, 3 MiB).
+const MAX_REQUEST: usize = 3 << 20;
+
+/// The pipeline with all it needs.
+pub struct Pipeline {
+    /// The cache.
+    pub cache: Arc<Cache>,
+    /// The cloud.
+    pub cloud: Arc<Cloud>,
+    /// The state of the link.
+    pub connectivity: Connectivity,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+}
+
+/// A request that has been understood.
+pub(crate) struct Asked {
+    pub(crate) parts: http::request::Parts,
+    pub(crate) info: RequestInfo,
+    pub(crate) caller: Caller,
+    pub(crate) wanted: Vec<Representation>,
+    pub(crate) reason: Reason,
+}
+
+impl Asked {
+    /// The request for a resource; the route makes sure that it is one.
+    pub(crate) fn resource(&self) -> Option<&ResourceRequest> {
+        self.info.resource()
+    }
+
+    /// The encoding for errors: the first that the client takes.
+    pub(crate) fn encoding(&self) -> Encoding {
+        self.wanted.first().map_or(Encoding::Json, |r| r.encoding)
+    }
+
+    pub(crate) fn refuse(&self, reason: Reason, message: impl Into<String>) -> Response<Body> {
+        respond::refusal(reason, message, self.encoding())
+    }
+
+    /// The store failed at what was asked of it.
+    pub(crate) fn store_failed(&self, error: &FrontError) -> Response<Body> {
+        self.refuse(Reason::StoreFailed, format!("the node's store failed: {error}"))
+    }
+}
+
+impl Pipeline {
+    /// Answers one request. Always returns an answer.
+    pub async fn serve(self: Arc<Self>, request: Request<Incoming>, peer: Arc<Peer>) -> Response<Body> {
+        let begun = crate::clock::monotonic();
+        let method = request.method().clone();
+        let path = request.uri().path().to_owned();
+        let agent = user_agent(request.headers());
+        let (verb, reason, answer) = self.answer(request, &peer).await;
+        let code = answer.status().as_u16();
+        self.metrics.answered(verb, reason.as_str(), code);
+        let ms = begun.elapsed().as_secs_f64() * 1000.0;
+        tracing::debug!(%method, path, verb, code, reason = reason.as_str(), ms, agent, "answered");
+        answer
+    }
+
+    async fn answer(self: &Arc<Self>, request: Request<Incoming>, peer: &Peer) -> (&'static str, Reason, Response<Body>) {
+        let (parts, body) = request.into_parts();
+        let caller = identify(peer, &parts.headers, self.cache.node_name());
+        let wanted = held(negotiate(text(&parts.headers, header::ACCEPT)));
+        let parsed = RequestInfo::parse(parts.method.as_str(), parts.uri.path(), parts.uri.query().unwrap_or(""));
+        let info = match parsed {
+            Ok(info) => info,
+            Err(bad) => {
+                let encoding = wanted.first().map_or(Encoding::Json, |r| r.encoding);
+                return ("unknown", Reason::BadRequest, respond::refusal(Reason::BadRequest, bad.message, encoding));
+            }
+        };
+        let verb = match &info.kind {
+            RequestKind::NonResource => "document",
+            RequestKind::Resource(r) => r.verb.as_str(),
+        };
+        let upgrade = parts.headers.contains_key(header::UPGRADE);
+        let link = self.link().await;
+        let route = route(&info, &caller, link, upgrade);
+        let asked = Asked { parts, info, caller, wanted, reason: route.reason() };
+        let answer = self.follow(route, asked, body).await;
+        (verb, route.reason(), answer)
+    }
+
+    /// The state of the link; a process that has just started with nothing in its store waits for the
+    /// first word from the cloud, because it could answer nothing.
+    async fn link(&self) -> State {
+        let now = self.connectivity.now().state;
+        let knows_nothing = matches!(now, State::Offline { starting: true, .. } | State::Recovering) && self.cache.is_empty();
+        if knows_nothing {
+            self.connectivity.decided(std::time::Duration::from_millis(1500)).await;
+        }
+        self.connectivity.now().state
+    }
+
+    async fn follow(self: &Arc<Self>, route: Route, asked: Asked, body: Incoming) -> Response<Body> {
+        match route {
+            Route::Refuse(reason) => asked.refuse(reason, refusal_text(reason)),
+            Route::Tunnel(_) => self.tunnel(asked, body).await,
+            Route::Pass(_) => self.with_body(asked, body, |p, a, b| Box::pin(p.pass(a, b))).await,
+            Route::Document(_) => self.document(asked).await,
+            Route::Watch(_) => self.watch(asked).await,
+            Route::View(reason) => self.view(&asked, reason).await,
+            Route::Fresh(_) => self.fresh(asked).await,
+            Route::Read(_) => self.read(asked).await,
+            Route::Credential(_) => self.with_body(asked, body, |p, a, b| Box::pin(p.credential(a, b))).await,
+            Route::Write(_) => self.with_body(asked, body, |p, a, b| Box::pin(p.write(a, b))).await,
+        }
+    }
+
+    /// Reads the whole body, within its bound, and goes on with it.
+    async fn with_body<'a>(
+        self: &'a Arc<Self>,
+        asked: Asked,
+        body: Incoming,
+        next: impl FnOnce(&'a Arc<Self>, Asked, Bytes) -> futures_util::future::BoxFuture<'a, Response<Body>>,
+    ) -> Response<Body> {
+        match Limited::new(body, MAX_REQUEST).collect().await {
+            Ok(whole) => next(self, asked, whole.to_bytes()).await,
+            Err(error) if error.is::<LengthLimitError>() => {
+                let message = format!("the body is larger than {MAX_REQUEST} bytes");
+                respond::failure(413, "RequestEntityTooLarge", message, asked.encoding())
+            }
+            Err(error) => asked.refuse(Reason::BadRequest, format!("the body cannot be read: {error}")),
+        }
+    }
+}
+
+/// The representations that a client takes and the store can hold.
+fn held(accepted: Vec<Accepted>) -> Vec<Representation> {
+    let mut wanted: Vec<Representation> = accepted
+        .iter()
+        .filter_map(|a| if let Accepted::Held(r) = a { Some(*r) } else { None })
+        .collect();
+    // A client that takes only tables or something else still reads errors in JSON.
+    if wanted.is_empty() {
+        wanted.push(Representation { encoding: Encoding::Json, metadata_only: false });
+    }
+    wanted
+}
+
+fn refusal_text(reason: Reason) -> &'static str {
+    match reason {
+        Reason::UnknownCaller => "the cloud cannot be reached, and this credential was never seen while it could",
+        Reason::ForeignCertificate => "the hub cannot speak for this certificate: use the node's, or a bearer token",
+        Reason::CloudOnly => "the cloud cannot be reached, and this write needs it",
+        _ => "the cloud cannot be reached",
+    }
+}
+
+pub(crate) fn text(headers: &HeaderMap, name: header::HeaderName) -> Option<&str> {
+    headers.get(name).and_then(|v| v.to_str().ok())
+}
+
+fn user_agent(headers: &HeaderMap) -> String {
+    text(headers, header::USER_AGENT).unwrap_or("").chars().take(64).collect()
+}

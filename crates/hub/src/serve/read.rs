@@ -1,0 +1,254 @@
+//! GET and LIST: from the cloud while it answers, from the store when it does not, and kept meanwhile.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderValue, Response, StatusCode, header};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use yurt_api::representation::Representation;
+use yurt_api::request::Verb;
+
+use super::upstream::{MAX_OBJECT, Trouble, whole};
+use super::{Asked, Pipeline, text};
+use crate::cache::grants::Verdict;
+use crate::cache::{Cache, FrontError, ObjectAnswer, Scope};
+use crate::clock;
+use crate::respond::{self, Body, BoxError, Reason};
+
+/// The largest list that is kept, in bytes; a larger one passes through.
+const MAX_KEPT: usize = 64 << 20;
+/// No first byte by then: the store answers, if it can.
+const VIEW_BOUND: Duration = Duration::from_millis(1800);
+
+impl Pipeline {
+    /// A read that is content with what a live collection has.
+    pub(super) async fn fresh(self: &Arc<Self>, asked: Asked) -> Response<Body> {
+        if self.may_share(&asked).await {
+            match self.held(&asked, Reason::Live, false, Scope::Live).await {
+                Ok(Some(answer)) => return answer,
+                Ok(None) => {}
+                Err(error) => tracing::warn!(%error, "a view could not be read; the cloud is asked"),
+            }
+        }
+        self.read(asked).await
+    }
+
+    /// A read of the newest state.
+    pub(super) async fn read(self: &Arc<Self>, asked: Asked) -> Response<Body> {
+        match self.ask(&asked, Bytes::new(), VIEW_BOUND).await {
+            Ok(answer) => self.answered(asked, answer).await,
+            Err(Trouble::Slow) => match self.stand_in(&asked, Reason::Slow).await {
+                Some(view) => view,
+                // Nothing is held: the client's patience decides, up to the apiserver's own bound.
+                None => match self.ask(&asked, Bytes::new(), self.patient()).await {
+                    Ok(answer) => self.answered(asked, answer).await,
+                    Err(trouble) => self.troubled(&asked, trouble).await,
+                },
+            },
+            Err(trouble) => match self.stand_in(&asked, Reason::Offline).await {
+                Some(view) => view,
+                None => self.troubled(&asked, trouble).await,
+            },
+        }
+    }
+
+    /// The view, if the caller may have it and it is held.
+    async fn stand_in(&self, asked: &Asked, reason: Reason) -> Option<Response<Body>> {
+        if self.may_read_offline(asked).await != Ok(true) {
+            return None;
+        }
+        let warn = asked.resource().is_some_and(|r| r.options.resource_version.is_none());
+        self.held(asked, reason, warn, Scope::Held).await.ok().flatten()
+    }
+
+    /// A read while the cloud is lost: the view, or the plain statement that there is none (P2, P8).
+    pub(super) async fn view(&self, asked: &Asked, reason: Reason) -> Response<Body> {
+        match self.may_read_offline(asked).await {
+            Ok(true) => {}
+            Ok(false) => return asked.refuse(Reason::NotGranted, "the cloud never allowed this read to this caller"),
+            Err(refused) => return asked.refuse(refused, "the cloud cannot be reached, and this credential was never seen while it could"),
+        }
+        let warn = asked.resource().is_some_and(|r| r.options.resource_version.is_none());
+        match self.held(asked, reason, warn, Scope::Held).await {
+            Ok(Some(answer)) => answer,
+            Ok(None) => asked.refuse(Reason::NotHeld, "the cloud cannot be reached, and this node does not hold what was asked for"),
+            Err(error) => asked.store_failed(&error),
+        }
+    }
+
+    /// The answer from the store; `None` when it does not hold what was asked for.
+    async fn held(&self, asked: &Asked, reason: Reason, warn: bool, scope: Scope) -> Result<Option<Response<Body>>, FrontError> {
+        let Some(request) = asked.resource() else { return Ok(None) };
+        let (body, representation, observed_at) = match request.verb {
+            Verb::List => match self.cache.list(request, &asked.wanted, scope).await? {
+                Some(view) => (respond::pieces(view.pieces), view.representation, view.observed_at),
+                None => return Ok(None),
+            },
+            _ => match self.cache.object(request, &asked.wanted, scope).await? {
+                ObjectAnswer::Held(view) => (respond::full(view.body), view.representation, view.observed_at),
+                ObjectAnswer::Absent => return Ok(Some(not_found(asked))),
+                ObjectAnswer::Unknown => return Ok(None),
+            },
+        };
+        let mut response = Response::new(body);
+        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(representation.content_type(false)));
+        respond::mark_cached(&mut response, clock::unix() - observed_at, reason, warn);
+        Ok(Some(response))
+    }
+
+    /// The cloud answered: keep what can be kept, pass everything on.
+    async fn answered(self: &Arc<Self>, asked: Asked, answer: Response<Incoming>) -> Response<Body> {
+        let Some(request) = asked.resource() else { return self.pass_on(&asked, answer).await };
+        if answer.status() == StatusCode::NOT_FOUND && request.verb == Verb::Get && request.subresource.is_none() {
+            self.cache.forget_object(request).await;
+        }
+        let representation = text(answer.headers(), header::CONTENT_TYPE).and_then(Representation::of_content_type);
+        let (true, Some(representation)) = (answer.status() == StatusCode::OK, representation) else {
+            return self.pass_on(&asked, answer).await;
+        };
+        self.learn(&asked);
+        match request.verb {
+            Verb::Get => self.keep_object(asked, representation, answer).await,
+            _ if self.keeps_already(&asked, representation) || !Cache::is_whole(request) => self.pass_on(&asked, answer).await,
+            _ => self.keep_list(asked, representation, answer).await,
+        }
+    }
+
+    fn keeps_already(&self, asked: &Asked, representation: Representation) -> bool {
+        let live = |r| {
+            let held = self.cache.registry.get(&Cache::key_of(r, representation));
+            held.is_some_and(|c| c.state() == yurt_store::CollectionState::Live)
+        };
+        asked.resource().is_some_and(live)
+    }
+
+    async fn keep_object(self: &Arc<Self>, asked: Asked, representation: Representation, answer: Response<Incoming>) -> Response<Body> {
+        let (parts, body) = answer.into_parts();
+        let body = match whole(body, MAX_OBJECT).await {
+            Ok(body) => body,
+            Err(error) => return self.cut_short(&asked, &error).await,
+        };
+        let pipeline = Arc::clone(self);
+        let kept = body.clone();
+        // The client does not wait for the store.
+        crate::tasks::spawn("keep object", crate::tasks::Failure::Local, async move {
+            let Some(request) = asked.resource() else { return };
+            if let Err(reason) = pipeline.cache.keep_object(request, representation, &kept).await {
+                pipeline.metrics.not_kept(reason);
+            }
+        });
+        self.pass_whole(parts, body)
+    }
+
+    /// The link failed in the middle of an answer of which the client has seen nothing yet.
+    async fn cut_short(&self, asked: &Asked, error: &BoxError) -> Response<Body> {
+        self.cloud.signal().report(crate::connectivity::Event::Doubtful);
+        match self.stand_in(asked, Reason::Offline).await {
+            Some(view) => view,
+            None => asked.refuse(Reason::Offline, format!("the answer of the cloud was cut short: {error}")),
+        }
+    }
+
+    /// Passes a list through as it comes, and keeps it when it is whole. The last bytes wait until it is
+    /// kept: the watch that follows at once starts from it.
+    async fn keep_list(self: &Arc<Self>, asked: Asked, representation: Representation, answer: Response<Incoming>) -> Response<Body> {
+        let (mut parts, body) = answer.into_parts();
+        crate::cloud::strip_hop_by_hop(&mut parts.headers);
+        parts.headers.insert(respond::SOURCE, HeaderValue::from_static("cloud"));
+        let (sender, receiver) = tokio::sync::mpsc::channel::<Result<Bytes, BoxError>>(8);
+        let pipeline = Arc::clone(self);
+        crate::tasks::spawn("keep list", crate::tasks::Failure::Local, async move {
+            pipeline.tee(asked, representation, body, sender).await;
+        });
+        let stream = futures_util::stream::unfold(receiver, |mut r| async move { Some((r.recv().await?, r)) });
+        Response::from_parts(parts, respond::streaming(stream))
+    }
+
+    async fn tee(
+        &self,
+        asked: Asked,
+        representation: Representation,
+        mut body: Incoming,
+        client: tokio::sync::mpsc::Sender<Result<Bytes, BoxError>>,
+    ) {
+        let mut kept: Vec<u8> = Vec::new();
+        let mut fits = true;
+        let mut held_back: Option<Bytes> = None;
+        while let Some(frame) = body.frame().await {
+            let chunk = match frame.map(http_body::Frame::into_data) {
+                Ok(Ok(chunk)) => chunk,
+                Ok(Err(_)) => continue,
+                Err(error) => {
+                    self.cloud.signal().report(crate::connectivity::Event::Doubtful);
+                    let _ = client.send(Err(error.into())).await;
+                    return;
+                }
+            };
+            fits &= kept.len() + chunk.len() <= MAX_KEPT;
+            if fits {
+                kept.extend_from_slice(&chunk);
+            }
+            if let Some(before) = held_back.replace(chunk) {
+                // A client that went away does not stop the keeping: the next one will ask the same.
+                let _ = client.send(Ok(before)).await;
+            }
+        }
+        // Who asks has to be known before its watch comes: only then can it share what is kept.
+        if let (Some(request), true) = (asked.resource(), fits) {
+            let _ = self.record(&asked.caller, request).await;
+        }
+        if fits {
+            self.store_list(&asked, representation, kept).await;
+        } else {
+            self.metrics.not_kept("too-large");
+        }
+        if let Some(last) = held_back {
+            let _ = client.send(Ok(last)).await;
+        }
+    }
+
+    async fn store_list(&self, asked: &Asked, representation: Representation, body: Vec<u8>) {
+        let Some(request) = asked.resource() else { return };
+        let kept = self.cache.keep_list(request, representation, &Bytes::from(body), &asked.caller.identity()).await;
+        if let Err(reason) = kept {
+            self.metrics.not_kept(reason);
+        }
+    }
+
+    /// Whether the caller may see what another one's credential opened, online.
+    pub(super) async fn may_share(&self, asked: &Asked) -> bool {
+        let Some(request) = asked.resource() else { return false };
+        if asked.caller == crate::identify::Caller::Node && self.cache.node_may(request).await {
+            return true;
+        }
+        let Ok(Some(user)) = self.user(&asked.caller).await else { return false };
+        match self.cache.grants.verdict(&user, request).await {
+            Ok(Verdict::Fresh) => true,
+            Ok(_) => {
+                let identity = asked.caller.identity();
+                let asking = crate::credential::reviews::may(&self.cloud, &identity, request);
+                let allowed = tokio::time::timeout(VIEW_BOUND, asking).await.unwrap_or(false);
+                allowed && self.cache.grants.record(&user, request).await.is_ok()
+            }
+            Err(_) => false,
+        }
+    }
+
+    /// Whether the caller may read this while the cloud cannot be asked; `Err` when nobody knows it.
+    pub(super) async fn may_read_offline(&self, asked: &Asked) -> Result<bool, Reason> {
+        let Some(request) = asked.resource() else { return Ok(false) };
+        let user = self.user(&asked.caller).await.map_err(|_| Reason::StoreFailed)?.ok_or(Reason::UnknownCaller)?;
+        if asked.caller == crate::identify::Caller::Node {
+            return Ok(self.cache.node_may(request).await);
+        }
+        let verdict = self.cache.grants.verdict(&user, request).await.map_err(|_| Reason::StoreFailed)?;
+        Ok(verdict != Verdict::Unknown)
+    }
+}
+
+fn not_found(asked: &Asked) -> Response<Body> {
+    let (resource, name) = asked.resource().map_or(("", ""), |r| (r.resource.resource.as_str(), r.name.as_deref().unwrap_or("")));
+    respond::failure(404, "NotFound", format!("{resource} {name:?} not found"), asked.encoding())
+}

@@ -1,0 +1,179 @@
+//! Requests that go to the cloud, and their answers on the way back.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use http::{HeaderValue, Response, StatusCode, header};
+use http_body_util::{BodyExt, Limited};
+use hyper::body::Incoming;
+use hyper_util::rt::TokioIo;
+use yurt_api::representation::Representation;
+
+use super::{Asked, Pipeline, text};
+use crate::cloud::{self, CloudError, Identity, Lane};
+use crate::connectivity::Event;
+use crate::respond::{self, Body, BoxError, Reason, SOURCE};
+use crate::tasks;
+
+/// The bound on the first byte of an answer for which nothing is held: the apiserver's own
+/// `--request-timeout`.
+const ANSWER_BOUND: Duration = Duration::from_secs(60);
+/// A client that takes nothing of a streamed body for this long is cut off.
+const WRITE_BOUND: Duration = Duration::from_secs(60);
+/// The largest body of a single object or a write's answer that is read whole, in bytes.
+pub(super) const MAX_OBJECT: usize = 16 << 20;
+/// The buffer of each direction of an upgraded connection, in bytes.
+const TUNNEL_BUFFER: usize = 16 << 10;
+
+/// Why the cloud did not answer a request well.
+pub(super) enum Trouble {
+    /// Nothing came, and whether any of the request may have arrived there.
+    Failed(CloudError),
+    /// No first byte within the bound.
+    Slow,
+    /// Something came that is not a working Kubernetes API; as it came.
+    Odd(Box<Response<Incoming>>),
+}
+
+impl Pipeline {
+    /// Sends and waits for the head of the answer, at most `bound`, and not beyond the loss of the link.
+    pub(super) async fn ask(&self, asked: &Asked, body: Bytes, bound: Duration) -> Result<Response<Incoming>, Trouble> {
+        let identity = asked.caller.identity();
+        let request = cloud::outgoing(&asked.parts, &identity, body);
+        let sent = self.cloud.send(&identity, Lane::Requests, request);
+        let answer = tokio::select! {
+            answer = tokio::time::timeout(bound, sent) => answer,
+            () = self.connectivity.lost() => return Err(Trouble::Failed(CloudError::Lost("the link is lost".to_owned()))),
+        };
+        match answer {
+            Err(_) => {
+                self.cloud.signal().report(Event::Doubtful);
+                Err(Trouble::Slow)
+            }
+            Ok(Err(error)) => Err(Trouble::Failed(error)),
+            Ok(Ok(answer)) if is_odd(&answer) => {
+                self.cloud.signal().report(Event::Doubtful);
+                Err(Trouble::Odd(Box::new(answer)))
+            }
+            Ok(Ok(answer)) => Ok(answer),
+        }
+    }
+
+    /// The bound for requests that nothing in the store could answer.
+    pub(super) fn patient(&self) -> Duration {
+        ANSWER_BOUND
+    }
+
+    /// Passes a request through, both ways untouched.
+    pub(super) async fn pass(&self, asked: Asked, body: Bytes) -> Response<Body> {
+        match self.ask(&asked, body, ANSWER_BOUND).await {
+            Ok(answer) => self.pass_on(&asked, answer).await,
+            Err(trouble) => self.troubled(&asked, trouble).await,
+        }
+    }
+
+    /// The cloud's answer, its body at the client's pace.
+    pub(super) async fn pass_on(&self, asked: &Asked, answer: Response<Incoming>) -> Response<Body> {
+        let (mut parts, body) = answer.into_parts();
+        cloud::strip_hop_by_hop(&mut parts.headers);
+        parts.headers.insert(SOURCE, HeaderValue::from_static("cloud"));
+        let Some(place) = self.cloud.pace(&asked.caller.identity()).await else {
+            return asked.refuse(Reason::Overload, "too many slow readers: try again");
+        };
+        Response::from_parts(parts, paced(body, place))
+    }
+
+    /// The cloud's answer with a body that was read already.
+    pub(super) fn pass_whole(&self, mut parts: http::response::Parts, body: Bytes) -> Response<Body> {
+        cloud::strip_hop_by_hop(&mut parts.headers);
+        parts.headers.insert(SOURCE, HeaderValue::from_static("cloud"));
+        Response::from_parts(parts, respond::full(body))
+    }
+
+    /// What a client gets when the cloud failed and nothing is held.
+    pub(super) async fn troubled(&self, asked: &Asked, trouble: Trouble) -> Response<Body> {
+        match trouble {
+            Trouble::Slow => asked.refuse(Reason::Slow, "the cloud did not answer in time"),
+            Trouble::Failed(CloudError::Credential(why)) => asked.refuse(Reason::Offline, why),
+            Trouble::Failed(error) => asked.refuse(Reason::Offline, error.to_string()),
+            // Upstream's own words are better than ours, if they are words of the API.
+            Trouble::Odd(answer) if speaks_api(&answer) => self.pass_on(asked, *answer).await,
+            Trouble::Odd(answer) => {
+                let message = format!("something that is not the Kubernetes API answered {}", answer.status());
+                asked.refuse(Reason::Offline, message)
+            }
+        }
+    }
+
+    /// An upgraded request: bytes both ways until one side ends.
+    pub(super) async fn tunnel(&self, asked: Asked, body: Incoming) -> Response<Body> {
+        let identity = asked.caller.identity();
+        let mut request = cloud::outgoing(&asked.parts, &identity, Bytes::new());
+        for name in [header::UPGRADE, header::CONNECTION] {
+            for value in asked.parts.headers.get_all(&name) {
+                request.headers_mut().append(name.clone(), value.clone());
+            }
+        }
+        let answer = match self.cloud.send_upgrade(&identity, request).await {
+            Ok(answer) => answer,
+            Err(error) => return asked.refuse(Reason::Offline, error.to_string()),
+        };
+        drop(body);
+        if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
+            return self.pass_on(&asked, answer).await;
+        }
+        let mut response = Response::new(respond::full(Bytes::new()));
+        *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+        *response.headers_mut() = answer.headers().clone();
+        let local = asked.parts.extensions.get::<hyper::upgrade::OnUpgrade>().cloned();
+        tasks::spawn("tunnel", tasks::Failure::Local, async move {
+            let Some(local) = local else { return };
+            let (Ok(local), Ok(remote)) = tokio::join!(local, hyper::upgrade::on(answer)) else { return };
+            let (mut local, mut remote) = (TokioIo::new(local), TokioIo::new(remote));
+            let _ = tokio::io::copy_bidirectional_with_sizes(&mut local, &mut remote, TUNNEL_BUFFER, TUNNEL_BUFFER).await;
+        });
+        response
+    }
+}
+
+/// 502, 503 and 504 and HTML are signs of a failing link, whoever sent them.
+fn is_odd(answer: &Response<Incoming>) -> bool {
+    let bad = [StatusCode::BAD_GATEWAY, StatusCode::SERVICE_UNAVAILABLE, StatusCode::GATEWAY_TIMEOUT];
+    bad.contains(&answer.status()) || text(answer.headers(), header::CONTENT_TYPE).is_some_and(|t| t.starts_with("text/html"))
+}
+
+fn speaks_api(answer: &Response<Incoming>) -> bool {
+    text(answer.headers(), header::CONTENT_TYPE).and_then(Representation::of_content_type).is_some()
+}
+
+/// A body that holds its place among the paced ones as long as it flows, and is cut when nobody reads it.
+fn paced(body: Incoming, place: tokio::sync::OwnedSemaphorePermit) -> Body {
+    let (sender, receiver) = tokio::sync::mpsc::channel::<Result<Bytes, BoxError>>(2);
+    tasks::spawn("paced body", tasks::Failure::Local, async move {
+        let _place = place;
+        let mut body = body.into_data_stream();
+        loop {
+            let next = tokio::select! {
+                next = body.next() => next,
+                () = sender.closed() => return,
+            };
+            let Some(chunk) = next else { return };
+            let failed = chunk.is_err();
+            let sent = tokio::time::timeout(WRITE_BOUND, sender.send(chunk.map_err(BoxError::from))).await;
+            if failed || !matches!(sent, Ok(Ok(()))) {
+                return;
+            }
+        }
+    });
+    let stream = futures_util::stream::unfold(receiver, |mut receiver| async move {
+        let chunk = receiver.recv().await?;
+        Some((chunk, receiver))
+    });
+    respond::streaming(stream)
+}
+
+/// Reads a whole body of at most `bound` bytes; `Err` gives what could not be read.
+pub(super) async fn whole(body: Incoming, bound: usize) -> Result<Bytes, BoxError> {
+    Ok(Limited::new(body, bound).collect().await?.to_bytes())
+}

@@ -1,0 +1,121 @@
+//! WATCH: from a collection that is shared by all who may, or passed through while one fills.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderValue, Response, StatusCode, header};
+use yurt_api::representation::Representation;
+use yurt_api::request::ResourceRequest;
+use yurt_store::CollectionState;
+
+use super::{Asked, Pipeline, text};
+use crate::cache::{Cache, Collection, Scope, WatchPlan, WatchRequest};
+use crate::clock;
+use crate::respond::{self, Body, Reason};
+
+/// How long a watch waits for the link when nothing else can be done.
+const OPEN_BOUND: Duration = Duration::from_secs(30);
+
+impl Pipeline {
+    /// A watch.
+    pub(super) async fn watch(self: &Arc<Self>, asked: Asked) -> Response<Body> {
+        if self.connectivity.reachable() { self.watch_online(asked).await } else { self.watch_offline(asked).await }
+    }
+
+    async fn watch_online(self: &Arc<Self>, asked: Asked) -> Response<Body> {
+        let Some(request) = asked.resource() else { return asked.refuse(Reason::BadRequest, "no resource") };
+        if !needs_upstream(request) && self.may_share(&asked).await {
+            if let Some(answer) = self.shared(&asked, request).await {
+                return answer;
+            }
+        }
+        self.watch_through(asked).await
+    }
+
+    /// The watch from a collection of the very representation that is asked for, its reflector running.
+    async fn shared(self: &Arc<Self>, asked: &Asked, request: &ResourceRequest) -> Option<Response<Body>> {
+        let wanted = asked.wanted.first()?;
+        let held = self.cache.watch(WatchRequest { request, wanted: std::slice::from_ref(wanted), scope: Scope::Held }).await.ok()?;
+        let WatchPlan::Served(served) = held else { return None };
+        if served.representation != served.collection.key().representation {
+            return None;
+        }
+        // The state that a watch from no version begins with has to be of now, not of an old list.
+        let from_now = request.options.resource_version.as_deref().is_none_or(|v| v == "0");
+        if from_now && served.collection.state() != CollectionState::Live {
+            return None;
+        }
+        self.keep_up(&served.collection, asked);
+        Some(stream(served, Reason::Live))
+    }
+
+    /// A collection that is watched is reflected, with this caller's credential among others.
+    fn keep_up(&self, collection: &Arc<Collection>, asked: &Asked) {
+        collection.sponsor(&asked.caller.identity());
+        collection.touch();
+        self.cache.reflect(collection);
+    }
+
+    async fn watch_offline(&self, asked: Asked) -> Response<Body> {
+        let Some(request) = asked.resource() else { return asked.refuse(Reason::BadRequest, "no resource") };
+        match self.may_read_offline(&asked).await {
+            Ok(true) => {}
+            Ok(false) => return asked.refuse(Reason::NotGranted, "the cloud never allowed this watch to this caller"),
+            Err(refused) => return asked.refuse(refused, "this credential was never seen while the cloud could be reached"),
+        }
+        let plan = self.cache.watch(WatchRequest { request, wanted: &asked.wanted, scope: Scope::Held }).await;
+        match plan {
+            Ok(WatchPlan::Served(served)) => {
+                // When the link comes back somebody has to keep this up to date.
+                self.keep_up(&served.collection, &asked);
+                stream(served, asked.reason)
+            }
+            Ok(WatchPlan::TooOld) => asked.refuse(Reason::TooOld, "the resource version is too old for what this node holds: list again"),
+            Ok(WatchPlan::NotHeld) => asked.refuse(Reason::NotHeld, "the cloud cannot be reached, and this node holds no complete list of this"),
+            Err(error) => asked.store_failed(&error),
+        }
+    }
+
+    /// A watch of its own upstream, its bytes untouched, and a collection that fills beside it so that
+    /// the next one and the next outage are served from here.
+    async fn watch_through(self: &Arc<Self>, asked: Asked) -> Response<Body> {
+        let answer = match self.ask(&asked, Bytes::new(), OPEN_BOUND).await {
+            Ok(answer) => answer,
+            Err(_) if !self.connectivity.reachable() => return self.watch_offline(asked).await,
+            Err(trouble) => return self.troubled(&asked, trouble).await,
+        };
+        let representation = text(answer.headers(), header::CONTENT_TYPE).and_then(Representation::of_content_type);
+        if let (StatusCode::OK, Some(representation)) = (answer.status(), representation) {
+            self.learn(&asked);
+            self.fill(&asked, representation);
+        }
+        self.pass_on(&asked, answer).await
+    }
+
+    fn fill(self: &Arc<Self>, asked: &Asked, representation: Representation) {
+        let Some(request) = asked.resource() else { return };
+        let key = Cache::key_of(request, representation);
+        let (cache, identity) = (Arc::clone(&self.cache), asked.caller.identity());
+        crate::tasks::spawn("fill", crate::tasks::Failure::Local, async move {
+            if let Err(reason) = cache.fill(key.clone(), identity).await {
+                tracing::debug!(collection = %key, %reason, "a watched collection is not filled");
+            }
+        });
+    }
+}
+
+/// Whether only upstream can prove what the watch asks for: a streaming list as of now.
+fn needs_upstream(request: &ResourceRequest) -> bool {
+    let options = &request.options;
+    options.send_initial_events == Some(true) && options.resource_version.is_none()
+}
+
+fn stream(served: crate::cache::Served, reason: Reason) -> Response<Body> {
+    let age = clock::unix() - served.collection.observed_at();
+    let content_type = served.representation.content_type(true);
+    let mut response = Response::new(respond::streaming(served.stream()));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    respond::mark_cached(&mut response, age, reason, false);
+    response
+}
