@@ -61,8 +61,9 @@ impl Admin {
                     let admin = Arc::clone(&admin);
                     async move { Ok::<_, Infallible>(admin.answer(&request).await) }
                 });
-                let connection = http1::Builder::new().timer(TokioTimer::new()).max_buf_size(16 << 10);
-                let _ = connection.serve_connection(TokioIo::new(stream), service).await;
+                let mut builder = http1::Builder::new();
+                builder.timer(TokioTimer::new()).max_buf_size(16 << 10);
+                let _ = builder.serve_connection(TokioIo::new(stream), service).await;
                 drop(place);
             });
         }

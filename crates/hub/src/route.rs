@@ -76,8 +76,8 @@ fn away(link: State) -> Option<Reason> {
 }
 
 fn document(path: &str, away: Option<Reason>) -> Route {
-    let under = |root: &&str| path == **root || path.strip_prefix(**root).is_some_and(|rest| rest.starts_with('/'));
-    if HEALTH.iter().any(|h| under(&h)) || !DOCUMENTS.iter().any(|d| under(&d)) {
+    let under = |root: &&str| path.strip_prefix(*root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    if HEALTH.iter().any(under) || !DOCUMENTS.iter().any(under) {
         return away.map_or(Route::Pass(Reason::Online), Route::Refuse);
     }
     Route::Document(away.unwrap_or(Reason::Online))

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use yurt_api::collection::{CollectionKey, ObjectKey};
 use yurt_api::list::ListHeader;
 use yurt_api::object::{self, Attributes};
-use yurt_api::request::BadRequest;
+use yurt_api::error::BadRequest;
 use yurt_api::resource::TypeMeta;
 use yurt_api::selector::{FieldSelector, LabelSelector};
 use yurt_api::watch::{self as frames, EventType};

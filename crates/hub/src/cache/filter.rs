@@ -56,7 +56,8 @@ pub fn cover(key: &CollectionKey, request: &ResourceRequest) -> Option<Filter> {
     let fields = remaining(&key.fields, &options.field_selector.canonical())
         .then(|| if key.fields.is_empty() { options.field_selector.clone() } else { FieldSelector::everything() })?;
     let known = field_labels(&key.resource);
-    fields.paths().all(|p| known.contains(&p)).then_some(Filter { namespace, labels, fields })
+    let evaluable = fields.paths().all(|p| known.contains(&p));
+    evaluable.then_some(Filter { namespace, labels, fields })
 }
 
 /// A collection without a selector holds all; one with a selector only what the same selector asks for.

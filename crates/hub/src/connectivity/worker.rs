@@ -56,10 +56,11 @@ impl Connectivity {
     }
 
     /// Waits until the state satisfies `wanted` and returns it.
-    pub async fn until(&self, wanted: impl FnMut(&Snapshot) -> bool) -> Snapshot {
+    pub async fn until(&self, wanted: impl FnMut(&Snapshot) -> bool + Send) -> Snapshot {
         let mut receiver = self.0.clone();
-        match receiver.wait_for(wanted).await {
-            Ok(snapshot) => *snapshot,
+        let found = receiver.wait_for(wanted).await.map(|snapshot| *snapshot);
+        match found {
+            Ok(snapshot) => snapshot,
             // The worker is gone only while the process ends.
             Err(_) => std::future::pending().await,
         }

@@ -10,7 +10,6 @@ use serde_json::Value;
 use yurt_api::patch::PatchType;
 use yurt_api::representation::{Encoding, Representation};
 use yurt_api::request::{RequestInfo, ResourceRequest};
-use yurt_api::resource::TypeMeta;
 use yurt_store::{Entry, Operation};
 
 use super::plan;

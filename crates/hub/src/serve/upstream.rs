@@ -11,7 +11,7 @@ use hyper_util::rt::TokioIo;
 use yurt_api::representation::Representation;
 
 use super::{Asked, Pipeline, text};
-use crate::cloud::{self, CloudError, Identity, Lane};
+use crate::cloud::{self, CloudError, Lane};
 use crate::connectivity::Event;
 use crate::respond::{self, Body, BoxError, Reason, SOURCE};
 use crate::tasks;

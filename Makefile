@@ -1,0 +1,15 @@
+# The one list of commands.
+.PHONY: check test e2e playground
+
+check:
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+
+test:
+	cargo test --workspace
+
+e2e:
+	cargo run --release -p e2e -- run --boots 3
+
+playground:
+	cargo run --release -p playground
