@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use yurt_api::collection::ObjectKey;
 use yurt_api::list::{self, ListHeader};
-use yurt_api::object::{self, Attributes};
+use yurt_api::object::Attributes;
 use yurt_api::proto;
 use yurt_api::representation::{Encoding, Representation};
 use yurt_api::request::ResourceRequest;
@@ -304,9 +304,4 @@ impl Writing<'_> {
         let written = respond::item_as(self.from, to, collection.item_type(), item);
         written.map(Some).map_err(|e| StoreError::Damaged(e.to_string()))
     }
-}
-
-/// The version of an item, 0 when it has none.
-pub(super) fn version_of(encoding: Encoding, item: &[u8]) -> u64 {
-    object::meta(encoding, item).map_or(0, |m| m.resource_version)
 }
