@@ -155,7 +155,9 @@ async fn collect_garbage(cache: Arc<Cache>, mut shutdown: tasks::Shutdown) {
 
 fn open_store(config: &Config) -> anyhow::Result<(Front, OpenReport, Vec<std::thread::JoinHandle<()>>)> {
     folder(&config.store_dir)?;
-    let key = SealKey::load_or_create(&key_path(config))?;
+    folder(&config.root_dir.join("pki"))?;
+    let path = key_path(config);
+    let key = SealKey::load_or_create(&path).map_err(|e| anyhow::anyhow!("the store's key {}: {e}", path.display()))?;
     let (entries, bytes, events) = JOURNAL;
     let options = Options {
         dir: config.store_dir.clone(),
