@@ -24,6 +24,8 @@ use crate::respond;
 pub enum Scope {
     /// Only those that a reflector keeps, in the very representation that is asked for.
     Live,
+    /// Only those in the very representation that is asked for, up to date or not.
+    Same,
     /// Whatever is held, converted where need be.
     Held,
 }
@@ -81,8 +83,9 @@ impl Cache {
         });
         able.max_by_key(|c| {
             let live = c.collection.state() == CollectionState::Live;
+            let preferred = wanted.first() == Some(&c.representation);
             let as_held = c.representation == c.collection.key().representation;
-            (live, as_held, c.filter.is_everything(), c.collection.observed_at())
+            (live, preferred, as_held, c.filter.is_everything(), c.collection.observed_at())
         })
     }
 
@@ -200,6 +203,7 @@ fn written_as(collection: &Collection, wanted: &[Representation], scope: Scope) 
     let held = collection.key().representation;
     match scope {
         Scope::Live => (collection.state() == CollectionState::Live && wanted.first() == Some(&held)).then_some(held),
+        Scope::Same => (wanted.first() == Some(&held)).then_some(held),
         Scope::Held => convertible(held, collection.item_type(), wanted),
     }
 }
@@ -209,7 +213,7 @@ fn written_as(collection: &Collection, wanted: &[Representation], scope: Scope) 
 pub(super) fn convertible(held: Representation, kind: &TypeMeta, wanted: &[Representation]) -> Option<Representation> {
     let known = proto::knows(kind);
     let able = |w: &&Representation| **w == held || (known && !held.metadata_only && !w.metadata_only);
-    wanted.iter().find(|w| **w == held).or_else(|| wanted.iter().find(able)).copied()
+    wanted.iter().find(able).copied()
 }
 
 fn may_contain(collection: &Collection, key: &ObjectKey) -> bool {

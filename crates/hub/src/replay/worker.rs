@@ -13,7 +13,7 @@ use yurt_api::request::{RequestInfo, ResourceRequest};
 use yurt_store::{Entry, Operation};
 
 use super::plan;
-use crate::cache::write::{Written, version_of};
+use crate::cache::write::{Written, is_wipe, version_of};
 use crate::cache::{Cache, FrontError, ObjectAnswer, Scope};
 use crate::clock;
 use crate::cloud::{Cloud, Identity, Lane};
@@ -207,6 +207,7 @@ impl Replay {
         };
         match entry.operation {
             Operation::Status | Operation::Update => self.deliver_change(entry, &written).await,
+            Operation::Delete if is_wipe(entry) => self.deliver_wipe(entry).await,
             Operation::Delete => self.deliver_deletion(entry).await,
             Operation::Create => self.deliver_creation(entry, &written).await,
             Operation::Event => self.deliver_event(entry, &written).await,
@@ -249,6 +250,16 @@ impl Replay {
         match code {
             // Gone already, or a newer object of that name that is not to be touched: done either way.
             StatusCode::NOT_FOUND | StatusCode::CONFLICT => Ok(Outcome::Delivered(0)),
+            _ if code.is_success() => Ok(Outcome::Delivered(0)),
+            _ => Ok(Outcome::Conflict(format!("the cloud answers {code}"), Some(answer))),
+        }
+    }
+
+    /// Every slice of this node in the cloud is older than this process of the kubelet.
+    async fn deliver_wipe(&self, entry: &Entry) -> Result<Outcome, Halt> {
+        let path = format!("{}?fieldSelector=spec.nodeName%3D{}", list_path(entry), self.cache.node_name());
+        let (code, answer) = self.ask(Method::DELETE, &path, None).await?;
+        match code {
             _ if code.is_success() => Ok(Outcome::Delivered(0)),
             _ => Ok(Outcome::Conflict(format!("the cloud answers {code}"), Some(answer))),
         }

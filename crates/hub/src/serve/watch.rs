@@ -35,12 +35,8 @@ impl Pipeline {
 
     /// The watch from a collection of the very representation that is asked for, its reflector running.
     async fn shared(self: &Arc<Self>, asked: &Asked, request: &ResourceRequest) -> Option<Response<Body>> {
-        let wanted = asked.wanted.first()?;
-        let held = self.cache.watch(WatchRequest { request, wanted: std::slice::from_ref(wanted), scope: Scope::Held }).await.ok()?;
+        let held = self.cache.watch(WatchRequest { request, wanted: &asked.wanted, scope: Scope::Same }).await.ok()?;
         let WatchPlan::Served(served) = held else { return None };
-        if served.representation != served.collection.key().representation {
-            return None;
-        }
         // The state that a watch from no version begins with has to be of now, not of an old list.
         let from_now = request.options.resource_version.as_deref().is_none_or(|v| v == "0");
         if from_now && served.collection.state() != CollectionState::Live {

@@ -12,7 +12,7 @@ use yurt_api::resource::{Resource, TypeMeta};
 use yurt_store::{Operation, StoreError};
 
 use super::object::{self, Change, Mismatch};
-use super::{LocalObject, Written, set_version, uid_of, version_of};
+use super::{LocalObject, Written, set_version, slices, uid_of, version_of};
 use crate::cache::{Cache, FrontError, ObjectAnswer, Scope, ring};
 use crate::clock;
 use crate::respond::Reason;
@@ -79,6 +79,7 @@ enum Right {
     CreateMirror,
     DeletePod,
     Event,
+    WipeSlices,
     None,
 }
 
@@ -93,6 +94,7 @@ impl Cache {
             Right::CreateMirror => self.create_mirror(&write).await,
             Right::DeletePod => self.delete_pod(&write).await,
             Right::Event => self.event(&write).await,
+            Right::WipeSlices => self.wipe_slices(&write).await,
             Right::None => Err(Refused::Later(Reason::CloudOnly, "this write needs the cloud".to_owned())),
         }
     }
@@ -309,6 +311,9 @@ fn right(request: &ResourceRequest, node_name: &str) -> Right {
         (Verb::Create, None) if of("", "nodes") || is_nodes_own(request) => Right::Create,
         (_, None) if of("storage.k8s.io", "csinodes") && change && own => Right::Modify { status: false },
         (_, None) if of("resource.k8s.io", "resourceslices") && change => Right::Modify { status: false },
+        (Verb::DeleteCollection, None) if of("resource.k8s.io", "resourceslices") && slices::are_of(request, node_name) => {
+            Right::WipeSlices
+        }
         (Verb::Create | Verb::Patch, None) if of("", "events") || of("events.k8s.io", "events") => Right::Event,
         _ => Right::None,
     }
@@ -441,9 +446,12 @@ mod tests {
             ("PUT", "/apis/storage.k8s.io/v1/csinodes/edge-2", Right::None),
             ("POST", "/api/v1/namespaces/d/configmaps", Right::None),
             ("DELETE", "/apis/resource.k8s.io/v1/resourceslices", Right::None),
+            ("DELETE", "/apis/resource.k8s.io/v1/resourceslices?fieldSelector=spec.nodeName%3Dedge-1", Right::WipeSlices),
+            ("DELETE", "/apis/resource.k8s.io/v1/resourceslices?fieldSelector=spec.nodeName%3Dedge-2", Right::None),
         ];
         for (method, path, expected) in cases {
-            let info = RequestInfo::parse(method, path, "").unwrap();
+            let (path, query) = path.split_once('?').unwrap_or((path, ""));
+            let info = RequestInfo::parse(method, path, query).unwrap();
             assert_eq!(right(info.resource().unwrap(), "edge-1"), expected, "{method} {path}");
         }
     }

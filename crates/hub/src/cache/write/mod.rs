@@ -6,6 +6,7 @@
 mod accept;
 mod object;
 mod overlay;
+mod slices;
 
 use std::sync::Arc;
 
@@ -18,6 +19,7 @@ use yurt_store::{Entry, NewEntry, Operation};
 
 pub use accept::{Accepted, LocalWrite, Refused};
 pub use overlay::{LocalObject, Overlay};
+pub use slices::is_wipe;
 
 use super::collection::{Collection, Mask};
 use super::{Cache, FrontError, ring};

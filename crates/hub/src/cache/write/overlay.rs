@@ -64,6 +64,11 @@ impl Overlay {
         self.lock().get(&(resource.clone(), key.clone())).cloned()
     }
 
+    /// All that the node wrote of a resource.
+    pub fn of(&self, resource: &Resource) -> Vec<LocalObject> {
+        self.lock().iter().filter(|((r, _), _)| r == resource).map(|(_, local)| local.clone()).collect()
+    }
+
     /// Whether a write to this object waits to be pushed.
     pub fn is_pending(&self, resource: &Resource, key: &ObjectKey) -> bool {
         self.get(resource, key).is_some_and(|local| !local.ephemeral)
