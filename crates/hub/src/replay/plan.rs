@@ -95,8 +95,8 @@ fn add_conditions(patch: &mut Value, kind: &TypeMeta, local: &Value, cloud: &Val
     for name in owned {
         let (Some(ours), theirs) = (condition(local, name), condition(cloud, name)) else { continue };
         let differs = theirs.is_none_or(|t| t.get("status") != ours.get("status"));
-        if differs && condition(patch, name).is_none() {
-            push_condition(patch, ours.clone());
+        if differs {
+            put_condition(patch, name, ours.clone());
         }
     }
 }
@@ -106,12 +106,15 @@ fn condition<'a>(object: &'a Value, name: &str) -> Option<&'a Value> {
     conditions.iter().find(|c| c.get("type").and_then(Value::as_str) == Some(name) && c.get("$patch").is_none())
 }
 
-fn push_condition(patch: &mut Value, condition: Value) {
+/// Puts the whole condition into the patch, in place of what the node changed of it: that may be less than
+/// what the cloud has otherwise.
+fn put_condition(patch: &mut Value, name: &str, condition: Value) {
     let Some(fields) = patch.as_object_mut() else { return };
     let status = fields.entry("status").or_insert_with(|| Value::Object(Map::new()));
     let Some(status) = status.as_object_mut() else { return };
     let conditions = status.entry("conditions").or_insert_with(|| json!([]));
     if let Some(list) = conditions.as_array_mut() {
+        list.retain(|c| c.get("type").and_then(Value::as_str) != Some(name));
         list.push(condition);
     }
 }
@@ -156,6 +159,16 @@ mod tests {
         assert_eq!(patch, json!({"status": {"conditions": [{"type": "Ready", "status": "True"}]}}));
         assert_eq!(pod_repair(&base, &cloud), Some(patch));
         assert_eq!(pod_repair(&base, &base), None);
+    }
+
+    #[test]
+    fn a_heartbeat_does_not_hide_that_the_cloud_gave_the_node_up() {
+        let node = |ready: &str, beat: u32| json!({"status": {"conditions": [{"type": "Ready", "status": ready, "lastHeartbeatTime": beat}]}});
+        let (base, local, cloud) = (node("True", 1), node("True", 2), node("Unknown", 1));
+        let patch = status_patch(&TypeMeta::new("v1", "Node"), &base, &local, &cloud).unwrap();
+        assert_eq!(patch, local);
+        let heartbeat = status_patch(&TypeMeta::new("v1", "Node"), &base, &local, &base).unwrap();
+        assert_eq!(heartbeat, json!({"status": {"conditions": [{"type": "Ready", "lastHeartbeatTime": 2}]}}));
     }
 
     #[test]
