@@ -40,10 +40,22 @@ pub struct HubOptions {
 }
 
 impl HubOptions {
-    /// The usual ones: root folder and log below `folder`.
+    /// The usual ones: root folder and log below `folder`, the binary that tests use.
     pub fn new(node: &str, servers: &str, ca_file: &Path, identity: &Identity, folder: &Path) -> Self {
+        Self::with_binary(super::yurthub(), node, servers, ca_file, identity, folder)
+    }
+
+    /// The same with another binary. It is started under the name `yurthub` (`argv[0]`).
+    pub fn with_binary(
+        binary: PathBuf,
+        node: &str,
+        servers: &str,
+        ca_file: &Path,
+        identity: &Identity,
+        folder: &Path,
+    ) -> Self {
         Self {
-            binary: super::yurthub(),
+            binary,
             node: node.into(),
             servers: servers.into(),
             ca_file: ca_file.into(),
@@ -98,16 +110,22 @@ impl Hub {
             Some(child.unwrap_or_else(|e| panic!("cannot start {}: {e}", self.options.binary.display())));
     }
 
-    /// Waits until it has said its ports and its health is OK.
+    /// Waits until it has said its ports and its health is OK; panics with the end of its log otherwise.
     pub async fn wait_ready(&mut self) {
+        self.until_ready().await.unwrap_or_else(|e| panic!("{e:#}"));
+    }
+
+    /// The same; the error is that it has ended or is late, with the end of its log.
+    pub async fn until_ready(&mut self) -> anyhow::Result<()> {
         let started = Instant::now();
         while !self.is_serving().await {
             if let Some(Ok(Some(status))) = self.child.as_mut().map(Child::try_wait) {
-                panic!("the hub has ended: {status}\n{}", self.log_end());
+                anyhow::bail!("the hub has ended: {status}\n{}", self.log_end());
             }
-            assert!(started.elapsed() < READY_WITHIN, "the hub does not serve\n{}", self.log_end());
+            anyhow::ensure!(started.elapsed() < READY_WITHIN, "the hub does not serve\n{}", self.log_end());
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
+        Ok(())
     }
 
     /// Power loss for this process: SIGKILL.
@@ -195,7 +213,7 @@ impl Hub {
     fn command(&self) -> Command {
         let options = &self.options;
         let mut command = Command::new(&options.binary);
-        command.args(["--node-name", &options.node, "--server-addr", &options.servers]);
+        command.arg0("yurthub").args(["--node-name", &options.node, "--server-addr", &options.servers]);
         command.args(["--bind-address", "127.0.0.1"]);
         command.arg("--root-dir").arg(&options.root).arg("--ca-file").arg(&options.ca_file);
         command.arg("--client-cert").arg(&options.identity.cert_file);

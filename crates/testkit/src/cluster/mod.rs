@@ -4,10 +4,12 @@
 //! panicked or `YURT_KEEP` is set; then its path is printed.
 
 mod binary;
+mod cloud;
 mod folder;
 mod hub;
 
 pub use binary::yurthub;
+pub use cloud::Cloud;
 pub use folder::Folder;
 pub use hub::{Hub, HubOptions, Ports};
 

@@ -116,9 +116,12 @@ fn lease(machine: &Machine, held: Value) -> Value {
 
 async fn starting(machine: &Machine) {
     let node = &machine.options.node;
+    // Named by the client, as client-go's recorder does it (tools/record/event.go): object and time in hex.
+    let nanos =
+        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_nanos();
     let event = json!({
         "kind": "Event", "apiVersion": "v1",
-        "metadata": {"generateName": format!("{node}."), "namespace": "default"},
+        "metadata": {"name": format!("{node}.{nanos:x}"), "namespace": "default"},
         "involvedObject": {"kind": "Node", "name": node, "uid": node},
         "reason": "Starting", "message": "Starting kubelet.", "type": "Normal", "count": 1,
         "source": {"component": "kubelet", "host": node},
