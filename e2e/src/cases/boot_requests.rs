@@ -6,6 +6,7 @@ use crate::container::NODE_NAME;
 use crate::link::{self, Cut};
 use crate::protobuf::{Fields, Message};
 use crate::workload::NAMESPACE;
+use crate::wait::until;
 use crate::world::World;
 use anyhow::{Context, Result, bail};
 use serde_json::json;
@@ -16,6 +17,8 @@ const FIRST_ANSWER: Duration = Duration::from_millis(200);
 const EACH_ANSWER: Duration = Duration::from_millis(50);
 /// Beyond this an answer is not late by a busy machine but waited for something.
 const BROKEN: Duration = Duration::from_millis(500);
+/// A new kubelet has made its lease by then.
+const LEASE: Duration = Duration::from_secs(20);
 const STRATEGIC: &str = "application/strategic-merge-patch+json";
 
 /// The pod whose requests are sent.
@@ -35,6 +38,7 @@ pub fn run(world: &mut World) -> Result<()> {
     let pods = world.be_online()?;
     let (name, pod) = pods.iter().find(|(name, _)| name.starts_with("web-")).context("no pod")?;
     let subject = Subject { name: name.clone(), uid: pod.uid.clone() };
+    lease_is_made(world)?;
     world.dark()?;
     link::cut(Cut::BlackHole)?;
     let first = first_answer(world)?;
@@ -52,6 +56,14 @@ pub fn run(world: &mut World) -> Result<()> {
         bail!("an answer took {:.2} s", replay.slowest.as_secs_f64());
     }
     Ok(())
+}
+
+/// A kubelet makes its lease 10 s after its first start: before that nobody could hold it.
+fn lease_is_made(world: &World) -> Result<()> {
+    until("the node's lease", LEASE, || {
+        world.cluster.admin.object(&format!("/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/{NODE_NAME}"))
+    })
+    .map(drop)
 }
 
 /// Starts the hub and asks until it answers; from the start of its process.

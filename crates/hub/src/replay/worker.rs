@@ -38,6 +38,8 @@ pub struct Report {
     pub at: i64,
     /// Entries that the cloud has now.
     pub delivered: u64,
+    /// Entries whose object is gone from the cloud.
+    pub dropped: u64,
     /// Entries that were parked as conflicts.
     pub conflicts: u64,
     /// Pods whose readiness was put right though the node had not written them.
@@ -59,6 +61,8 @@ pub struct Replay {
 /// How an entry ended.
 enum Outcome {
     Delivered(u64),
+    /// What it was about is gone from the cloud: there is nothing left to say.
+    Dropped(&'static str),
     Conflict(String, Option<Value>),
 }
 
@@ -112,7 +116,7 @@ impl Replay {
     async fn recover(&self) {
         match self.push_all().await {
             Ok(report) => {
-                if report.delivered + report.conflicts + report.repaired > 0 {
+                if report.delivered + report.dropped + report.conflicts + report.repaired > 0 {
                     tracing::info!(?report, "the node's writes are in the cloud");
                 }
                 *self.report.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = report;
@@ -146,8 +150,9 @@ impl Replay {
         for _ in 0..ROUNDS {
             let round = self.push(false).await?;
             report.delivered += round.delivered;
+            report.dropped += round.dropped;
             report.conflicts += round.conflicts;
-            if round.delivered + round.conflicts == 0 {
+            if round.delivered + round.dropped + round.conflicts == 0 {
                 break;
             }
         }
@@ -166,6 +171,11 @@ impl Replay {
                 Ok(Outcome::Delivered(version)) => {
                     self.end(&entry, version).await?;
                     report.delivered += 1;
+                }
+                Ok(Outcome::Dropped(reason)) => {
+                    tracing::info!(resource = %entry.resource, object = %entry.key, reason, "a local write is dropped");
+                    self.end(&entry, 0).await?;
+                    report.dropped += 1;
                 }
                 Ok(Outcome::Conflict(reason, cloud)) => {
                     self.park(&entry, reason, cloud).await?;
@@ -216,16 +226,16 @@ impl Replay {
 
     async fn deliver_change(&self, entry: &Entry, written: &Written) -> Result<Outcome, Halt> {
         let path = object_path(entry);
-        let (code, cloud) = self.ask(Method::GET, &path, None).await?;
+        let (code, cloud) = self.current(entry).await?;
         if code == StatusCode::NOT_FOUND {
-            return Ok(Outcome::Conflict("the object is gone from the cloud".to_owned(), None));
+            return Ok(Outcome::Dropped("the object is gone from the cloud"));
         }
         if !code.is_success() {
             return Ok(Outcome::Conflict(format!("the cloud answers {code}"), Some(cloud)));
         }
         let uid = text(&cloud, "/metadata/uid");
         if uid != entry.uid {
-            return Ok(Outcome::Conflict("the cloud has another object of this name".to_owned(), Some(cloud)));
+            return Ok(Outcome::Dropped("the cloud has a newer object of this name"));
         }
         let kind = written.kind.type_meta();
         let status = plan::status_patch(&kind, &written.base, &written.object, &cloud);
@@ -242,6 +252,24 @@ impl Replay {
             }
         }
         Ok(Outcome::Delivered(version))
+    }
+
+    /// The cloud's object of an entry. A pod is asked for as a list: to a GET of a pod that is gone the node
+    /// authorizer says 403 (`plugin/pkg/auth/authorizer/node/node_authorizer.go`), as to one of another node.
+    async fn current(&self, entry: &Entry) -> Result<(StatusCode, Value), Halt> {
+        if !entry.resource.is("", "pods") {
+            return self.ask(Method::GET, &object_path(entry), None).await;
+        }
+        let node = self.cache.node_name();
+        let path = format!("{}?fieldSelector=metadata.name%3D{},spec.nodeName%3D{node}", list_path(entry), entry.key.name);
+        let (code, mut list) = self.ask(Method::GET, &path, None).await?;
+        if !code.is_success() {
+            return Ok((code, list));
+        }
+        match list.pointer_mut("/items/0").map(Value::take) {
+            Some(pod) => Ok((code, pod)),
+            None => Ok((StatusCode::NOT_FOUND, Value::Null)),
+        }
     }
 
     async fn deliver_deletion(&self, entry: &Entry) -> Result<Outcome, Halt> {

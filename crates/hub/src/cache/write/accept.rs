@@ -145,9 +145,11 @@ impl Cache {
     async fn lease(&self, write: &LocalWrite<'_>) -> Result<Accepted, Refused> {
         let kind = TypeMeta::new("coordination.k8s.io/v1", "Lease");
         let body = parse(write, &kind)?;
-        let held = match write.request.verb {
-            Verb::Create => None,
-            _ => Some(self.current(write.request).await?.1),
+        let held = match (write.request.verb, self.current(write.request).await) {
+            (Verb::Create, _) => None,
+            // A whole lease of its only writer says all that there is to know of it.
+            (Verb::Update, Err(Refused::Later(Reason::NotHeld, _))) => None,
+            (_, current) => Some(current?.1),
         };
         let key = match write.request.verb {
             Verb::Create => ObjectKey::new(LEASES, &self.node_name),
@@ -157,13 +159,16 @@ impl Cache {
             Some(current) => apply(write, &kind, current, &body, false)?,
             None => new_object(&kind, &body, Some(LEASES))?,
         };
+        if let (None, Some(uid)) = (&held, body.pointer("/metadata/uid")) {
+            object["metadata"]["uid"] = uid.clone();
+        }
         let version = ring::LOCAL + self.front.write(|w| w.next_local_version()).await?;
         set_version(&mut object, version);
         let uid = uid_of(&object).to_owned();
         let written = Written { kind: (&kind).into(), base: Value::Null, object: object.clone(), patch: Value::Null };
         let local = LocalObject { version, uid, operation: Operation::Update, written, ephemeral: true };
         self.overlay.put(&write.request.resource, &key, local);
-        let code = if held.is_some() { 200 } else { 201 };
+        let code = if write.request.verb == Verb::Create { 201 } else { 200 };
         Ok(Accepted { code, kind, object })
     }
 
