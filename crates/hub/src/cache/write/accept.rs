@@ -11,10 +11,10 @@ use yurt_api::request::{ResourceRequest, Verb};
 use yurt_api::resource::{Resource, TypeMeta};
 use yurt_store::{Operation, StoreError};
 
+use super::new::new_object;
 use super::object::{self, Change, Mismatch};
 use super::{LocalObject, Written, set_version, slices, uid_of, version_of};
 use crate::cache::{Cache, FrontError, ObjectAnswer, Scope, ring};
-use crate::clock;
 use crate::respond::Reason;
 
 /// The namespace of node leases (`k8s.io/api/core/v1.NamespaceNodeLease`).
@@ -348,7 +348,7 @@ fn qualified(resource: &Resource) -> String {
     }
 }
 
-fn bad(error: impl std::fmt::Display) -> Refused {
+pub(super) fn bad(error: impl std::fmt::Display) -> Refused {
     Refused::Final(400, "BadRequest", format!("the body cannot be read: {error}"))
 }
 
@@ -380,36 +380,6 @@ fn apply(write: &LocalWrite<'_>, kind: &TypeMeta, current: &Value, body: &Value,
         _ => Change::Replace(body),
     };
     Ok(object::changed(kind, current, change, status)?)
-}
-
-/// A new object with what the apiserver would add: uid, time of creation, namespace, kind.
-fn new_object(kind: &TypeMeta, body: &Value, namespace: Option<&str>) -> Result<Value, Refused> {
-    let mut object = body.clone();
-    let fields = object.as_object_mut().ok_or_else(|| bad("not an object"))?;
-    fields.insert("apiVersion".to_owned(), json!(kind.api_version));
-    fields.insert("kind".to_owned(), json!(kind.kind));
-    let metadata = fields.entry("metadata").or_insert_with(|| json!({}));
-    let metadata = metadata.as_object_mut().ok_or_else(|| bad("metadata is not an object"))?;
-    if metadata.get("name").and_then(Value::as_str).unwrap_or_default().is_empty() {
-        return Err(bad("metadata.name is missing"));
-    }
-    if let Some(namespace) = namespace {
-        metadata.insert("namespace".to_owned(), json!(namespace));
-    }
-    metadata.insert("uid".to_owned(), json!(new_uid()));
-    metadata.insert("creationTimestamp".to_owned(), json!(clock::rfc3339(clock::unix())));
-    Ok(object)
-}
-
-/// A random UUID (RFC 9562, version 4).
-fn new_uid() -> String {
-    use ::ring::rand::{SecureRandom, SystemRandom};
-    let mut bytes = [0u8; 16];
-    let _ = SystemRandom::new().fill(&mut bytes);
-    let value = u128::from_be_bytes(bytes) & !(0xf000 << 64) & !(0xc000 << 48) | (0x4000 << 64) | (0x8000 << 48);
-    let hex = format!("{value:032x}");
-    let part = |from, to| hex.get(from..to).unwrap_or_default();
-    format!("{}-{}-{}-{}-{}", part(0, 8), part(8, 12), part(12, 16), part(16, 20), part(20, 32))
 }
 
 /// The version of an accepted object, for the answer's log line.
@@ -459,14 +429,5 @@ mod tests {
             let info = RequestInfo::parse(method, path, query).unwrap();
             assert_eq!(right(info.resource().unwrap(), "edge-1"), expected, "{method} {path}");
         }
-    }
-
-    #[test]
-    fn uids_are_random_uuids() {
-        let (a, b) = (new_uid(), new_uid());
-        assert_ne!(a, b);
-        let bytes = a.as_bytes();
-        assert_eq!((a.len(), bytes[14]), (36, b'4'), "{a}");
-        assert!(matches!(bytes[19], b'8' | b'9' | b'a' | b'b'), "{a}");
     }
 }

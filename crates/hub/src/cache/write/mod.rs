@@ -4,6 +4,7 @@
 //! What the node does not own is refused, and nothing is ever acknowledged that was not kept.
 
 mod accept;
+mod new;
 mod object;
 mod overlay;
 mod slices;
