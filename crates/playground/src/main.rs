@@ -9,14 +9,18 @@ mod stage;
 mod story;
 mod wait;
 
-use std::{ffi::OsString, path::Path, process::ExitCode};
+use std::{ffi::OsString, io::IsTerminal, path::Path, process::ExitCode};
 
 use clap::Parser;
 use rustix::process::{Signal, set_parent_process_death_signal};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::mpsc,
+};
 
 use report::Report;
 use stage::Stage;
+use yurt_testkit::cluster::Folder;
 
 /// The exit code of a program that Ctrl-C has ended, as shells have it.
 const INTERRUPTED: u8 = 130;
@@ -31,7 +35,9 @@ const INTERRUPTED: u8 = 130;
 #[derive(Debug, Parser)]
 #[command(name = "playground", version)]
 struct Flags {
-    /// Leave everything running at the end and print the path of a kubeconfig for kubectl; Ctrl-C ends it.
+    /// Leave everything running at the end and print the path of a kubeconfig for kubectl.
+    ///
+    /// Ctrl-C ends it; on a terminal, Enter cuts the link and heals it again.
     #[arg(long)]
     keep: bool,
 }
@@ -74,43 +80,78 @@ fn play(flags: &Flags) -> ExitCode {
 }
 
 async fn run(flags: &Flags) -> anyhow::Result<ExitCode> {
-    let mut report = Report::new(story::CHAPTERS);
-    report.say(story::OPENING);
-    let mut stage = tokio::select! {
-        stage = Stage::set() => stage?,
-        ended = interrupted() => return ended,
-    };
-    let told = async {
-        // A failed check has been reported where it happened; it ends the story, not the program.
-        let _ = story::tell(&mut stage, &mut report).await;
-        report.close();
-        if flags.keep {
-            leave_running(&stage, &report).await
-        } else {
-            Ok(if report.failed() == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-        }
-    };
-    let ended = tokio::select! {
-        ended = told => ended,
-        ended = interrupted() => ended,
-    };
-    stage.clear(report.failed() > 0).await;
+    let mut folder = Folder::new("playground");
+    let ended = tell(flags, folder.path()).await;
+    if ended.as_ref().map_or(true, |code| *code == ExitCode::FAILURE) {
+        folder.keep();
+    }
     ended
 }
 
-/// Everything stays until Ctrl-C.
-async fn leave_running(stage: &Stage, report: &Report) -> anyhow::Result<ExitCode> {
-    let kubeconfig = stage.write_kubeconfig()?;
-    report.say(&story::left_running(stage, &kubeconfig));
-    interrupted().await?;
+async fn tell(flags: &Flags, folder: &Path) -> anyhow::Result<ExitCode> {
+    let mut report = Report::new(story::CHAPTERS);
+    report.say(story::OPENING);
+    let mut stage = tokio::select! {
+        stage = Stage::set(folder) => stage?,
+        ended = interrupted() => return ended.map(|()| ExitCode::from(INTERRUPTED)),
+    };
+    let told = tokio::select! {
+        // A failed check has been reported where it happened; it ends the story, not the program.
+        _ = story::tell(&mut stage, &mut report) => Ok(true),
+        ended = interrupted() => ended.map(|()| false),
+    };
+    let ended = match told {
+        Ok(true) => close(flags, &stage, &report).await,
+        Ok(false) => Ok(ExitCode::from(INTERRUPTED)),
+        Err(error) => Err(error),
+    };
+    stage.clear().await;
+    ended
+}
+
+async fn close(flags: &Flags, stage: &Stage, report: &Report) -> anyhow::Result<ExitCode> {
+    report.close();
+    if flags.keep {
+        stay(stage, report).await?;
+    }
     Ok(if report.failed() == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-async fn interrupted() -> anyhow::Result<ExitCode> {
+/// Everything stays until Ctrl-C, and the link is in the reader's hand.
+async fn stay(stage: &Stage, report: &Report) -> anyhow::Result<()> {
+    let kubeconfig = stage.write_kubeconfig()?;
+    report.say(&story::left_running(stage, &kubeconfig));
+    let mut lines = typed_lines();
+    let mut cut = false;
+    loop {
+        tokio::select! {
+            ended = interrupted() => return ended,
+            Some(()) = lines.recv() => {
+                cut = !cut;
+                if cut { stage.link.hold() } else { stage.link.heal() }
+                report.say(if cut { "The link is cut. Enter heals it." } else { "The link is healed. Enter cuts it." });
+            }
+        }
+    }
+}
+
+/// A message per line typed; none ever when nobody sits at a terminal.
+fn typed_lines() -> mpsc::Receiver<()> {
+    let (sender, receiver) = mpsc::channel(1);
+    if std::io::stdin().is_terminal() {
+        std::thread::spawn(move || {
+            let mut lines = std::io::stdin().lines();
+            while lines.next().is_some_and(|line| line.is_ok()) && sender.blocking_send(()).is_ok() {}
+        });
+    }
+    receiver
+}
+
+async fn interrupted() -> anyhow::Result<()> {
     let (mut int, mut term) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     tokio::select! {
         _ = int.recv() => {}
         _ = term.recv() => {}
     }
-    Ok(ExitCode::from(INTERRUPTED))
+    Ok(())
 }

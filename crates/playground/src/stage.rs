@@ -1,7 +1,7 @@
-//! What the story is played on: the cloud, the link, the hub, the kubelet, and a folder for all of them.
+//! What the story is played on: the cloud, the link, the hub, the kubelet.
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use yurt_testkit::{
     client::{Answer, Client, Protocol},
-    cluster::{Cloud, Folder, Hub, HubOptions},
+    cluster::{Cloud, Hub, HubOptions},
     kubeconfig::Target,
     kubelet::{Kubelet, KubeletOptions},
     objects,
@@ -41,27 +41,35 @@ pub struct Stage {
     /// A person with a bearer token as a client of the hub.
     pub operator: Client,
     node: Identity,
-    folder: Folder,
+    folder: PathBuf,
 }
 
 impl Stage {
-    /// Starts cloud and hub; the kubelet is still off.
-    pub async fn set() -> Result<Self> {
-        let folder = Folder::new("playground");
+    /// Starts cloud and hub, with all their files in `folder`; the kubelet is still off.
+    pub async fn set(folder: &Path) -> Result<Self> {
         let binary = std::env::current_exe().context("the path of this program")?;
         let pods = (0..PODS).flat_map(|n| objects::pod_with_volumes("default", &format!("web-{n}"), NODE));
-        let cloud = Cloud::start(&binary, &folder.path().join("cloud"), NODE, pods.collect()).await?;
+        let cloud = Cloud::start(&binary, &folder.join("cloud"), NODE, pods.collect()).await?;
         let link = Relay::start(cloud.addr()).await;
         let node = cloud.node();
-        let options =
-            HubOptions::with_binary(binary, NODE, &link.url(), &cloud.ca_file(), &node, folder.path());
+        let options = HubOptions::with_binary(binary, NODE, &link.url(), &cloud.ca_file(), &node, folder);
         let mut hub = Hub::new(options);
         hub.spawn();
         hub.until_ready().await?;
         let kubelet = Kubelet::new(kubelet_options(&hub, &node)?);
         let local = hub.client(Some(&node), Protocol::Http2);
         let operator = hub.client(None, Protocol::Http2).token(cloud.admin_token());
-        Ok(Self { admin: cloud.admin(), hub, kubelet, link, cloud, local, operator, node, folder })
+        Ok(Self {
+            admin: cloud.admin(),
+            hub,
+            kubelet,
+            link,
+            cloud,
+            local,
+            operator,
+            node,
+            folder: folder.into(),
+        })
     }
 
     /// The node as a client of the cloud itself: what it would see without a hub.
@@ -105,18 +113,15 @@ impl Stage {
         let ca_pem = std::fs::read_to_string(&ca_file).with_context(|| ca_file.display().to_string())?;
         let target =
             Target { base: self.hub.url(), ca_pem, identity: None, token: self.cloud.admin_token().into() };
-        let path = self.folder.path().join("kubeconfig");
+        let path = self.folder.join("kubeconfig");
         target.write(&path)?;
         Ok(path)
     }
 
-    /// Ends all processes; the folder with the logs stays only when asked for.
-    pub async fn clear(mut self, keep_logs: bool) {
+    /// Ends all processes.
+    pub async fn clear(mut self) {
         self.cut_power().await;
         self.cloud.kill().await;
-        if keep_logs {
-            self.folder.keep();
-        }
     }
 }
 

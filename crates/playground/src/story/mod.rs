@@ -50,7 +50,8 @@ pub async fn tell(stage: &mut Stage, report: &mut Report) -> Result<(), Broken> 
 /// What is said when everything stays at the end.
 pub fn left_running(stage: &Stage, kubeconfig: &Path) -> String {
     format!(
-        "\nStill running, until Ctrl-C. kubectl reaches the cluster through yurthub:\n\n  \
+        "\nStill running, until Ctrl-C. On a terminal, Enter cuts the link and heals it again.\n\
+         kubectl reaches the cluster through yurthub:\n\n  \
          kubectl --kubeconfig {0} get nodes\n  \
          kubectl --kubeconfig {0} get pods -A\n\n\
          yurthub says of itself:  curl http://127.0.0.1:{1}/v1/status\n\
