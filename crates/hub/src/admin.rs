@@ -105,10 +105,13 @@ impl Admin {
         })).collect();
         let collections = self.cache.registry.all();
         let counts = self.cache.front.read(|r| r.collections()).await.unwrap_or_default();
-        let collections: Vec<Value> = collections.iter().map(|c| {
-            let objects = counts.iter().find(|r| r.key == *c.key()).map_or(0, |r| r.objects);
-            collection_status(c, objects)
-        }).collect();
+        let collections: Vec<Value> = collections
+            .iter()
+            .map(|c| {
+                let objects = counts.iter().find(|r| r.key == *c.key()).map_or(0, |r| r.objects);
+                collection_status(c, objects)
+            })
+            .collect();
         let body = json!({
             "node": self.cache.node_name(),
             "connectivity": {"state": link.state.name(), "since": clock::rfc3339(link.since_unix), "seconds": link.since.elapsed().as_secs()},
@@ -134,7 +137,12 @@ impl Admin {
         if encode(&mut out, &self.metrics.registry()).is_err() {
             return text(StatusCode::INTERNAL_SERVER_ERROR, "cannot encode\n".to_owned());
         }
-        let journal = self.cache.front.read(|r| Ok((r.journal()?.len(), r.conflicts()?.len()))).await.unwrap_or_default();
+        let journal = self
+            .cache
+            .front
+            .read(|r| Ok((r.journal()?.len(), r.conflicts()?.len())))
+            .await
+            .unwrap_or_default();
         let state = self.connectivity.now().state;
         let collections = self.cache.registry.all();
         let live = collections.iter().filter(|c| c.state() == CollectionState::Live).count();
@@ -152,10 +160,13 @@ impl Admin {
             ("store_set_aside", usize::from(damaged)),
         ];
         let body = out.trim_end_matches("# EOF\n").to_owned();
-        let gauges = gauges.iter().map(|(name, value)| format!("# TYPE yurthub_{name} gauge\nyurthub_{name} {value}\n"));
+        let gauges = gauges
+            .iter()
+            .map(|(name, value)| format!("# TYPE yurthub_{name} gauge\nyurthub_{name} {value}\n"));
         let body = gauges.fold(body, |all, one| all + &one) + "# EOF\n";
         let mut response = text(StatusCode::OK, body);
-        let open_metrics = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
+        let open_metrics =
+            HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
         response.headers_mut().insert(header::CONTENT_TYPE, open_metrics);
         response
     }
@@ -187,6 +198,8 @@ fn store_status(opened: &OpenReport, failures: u64) -> Value {
 fn text(code: StatusCode, body: String) -> Response<Body> {
     let mut response = Response::new(full(body));
     *response.status_mut() = code;
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     response
 }

@@ -37,5 +37,7 @@ pub fn rfc3339(unix: i64) -> String {
 
 /// Reads an RFC 3339 time as Unix seconds.
 pub fn parse_rfc3339(text: &str) -> Option<i64> {
-    time::OffsetDateTime::parse(text, &time::format_description::well_known::Rfc3339).ok().map(|t| t.unix_timestamp())
+    time::OffsetDateTime::parse(text, &time::format_description::well_known::Rfc3339)
+        .ok()
+        .map(|t| t.unix_timestamp())
 }

@@ -180,16 +180,17 @@ fn parse_servers(list: Option<&str>) -> Result<Vec<ServerAddress>, ConfigError> 
     if urls.is_empty() {
         return Err(ConfigError("server-addr is missing: the URL of an apiserver".to_owned()));
     }
-    urls.iter().map(|u| ServerAddress::parse(u).map_err(|e| ConfigError(format!("server-addr: {e}")))).collect()
+    urls.iter()
+        .map(|u| ServerAddress::parse(u).map_err(|e| ConfigError(format!("server-addr: {e}"))))
+        .collect()
 }
 
 /// A node's name is a DNS subdomain (RFC 1123), as the apiserver checks it.
 fn parse_node_name(name: Option<String>) -> Result<String, ConfigError> {
     let name = name.ok_or_else(|| ConfigError("node-name is missing".to_owned()))?;
     let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
-    let label = |l: &str| {
-        l.starts_with(inner) && l.ends_with(inner) && l.chars().all(|c| inner(c) || c == '-')
-    };
+    let label =
+        |l: &str| l.starts_with(inner) && l.ends_with(inner) && l.chars().all(|c| inner(c) || c == '-');
     match name.len() <= 253 && name.split('.').all(label) {
         true => Ok(name),
         false => Err(ConfigError(format!("node-name: {name:?} is not a DNS subdomain"))),
@@ -224,7 +225,19 @@ mod tests {
             (&["--server-addr", "https://a"], "node-name is missing"),
             (&["--server-addr", "http://a", "--node-name", "n"], "server-addr: \"http://a\""),
             (&["--server-addr", "https://a", "--node-name", "No_Name"], "node-name: \"No_Name\""),
-            (&["--server-addr", "https://a", "--node-name", "n", "--serve-port", "9", "--proxy-secure-port", "9"], "both 9"),
+            (
+                &[
+                    "--server-addr",
+                    "https://a",
+                    "--node-name",
+                    "n",
+                    "--serve-port",
+                    "9",
+                    "--proxy-secure-port",
+                    "9",
+                ],
+                "both 9",
+            ),
         ];
         for (args, expected) in cases {
             let error = resolve(args).unwrap_err();

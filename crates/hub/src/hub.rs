@@ -73,8 +73,10 @@ fn log_to_stderr(filter: &str) -> Result<(), String> {
 /// Runs the hub until SIGTERM or SIGINT.
 pub async fn run(config: Config) -> anyhow::Result<()> {
     folder(&config.root_dir)?;
-    let secure = listen::bind(SocketAddr::new(config.bind_address, config.secure_port), "proxy-secure-port").await?;
-    let admin = listen::bind(SocketAddr::new(IpAddr::from([127, 0, 0, 1]), config.admin_port), "serve-port").await?;
+    let secure =
+        listen::bind(SocketAddr::new(config.bind_address, config.secure_port), "proxy-secure-port").await?;
+    let admin =
+        listen::bind(SocketAddr::new(IpAddr::from([127, 0, 0, 1]), config.admin_port), "serve-port").await?;
     let ports = [secure.local_addr()?.port(), admin.local_addr()?.port()];
 
     let metrics = Arc::new(Metrics::default());
@@ -88,34 +90,53 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
 
     let (front, opened, store_threads) = open_store(&config)?;
     let cache = Cache::load(
-        front, opened, &config.node_name, Arc::clone(&cloud), connectivity.clone(), Arc::clone(&metrics), shutdown.clone(),
+        front,
+        opened,
+        &config.node_name,
+        Arc::clone(&cloud),
+        connectivity.clone(),
+        Arc::clone(&metrics),
+        shutdown.clone(),
     )
     .await?;
     let report = Arc::new(Mutex::new(Report::default()));
     let replay = Replay {
-        cache: Arc::clone(&cache), cloud: Arc::clone(&cloud), connectivity: connectivity.clone(), report: Arc::clone(&report),
+        cache: Arc::clone(&cache),
+        cloud: Arc::clone(&cloud),
+        connectivity: connectivity.clone(),
+        report: Arc::clone(&report),
     };
     tasks::spawn("replay", Failure::Fatal, replay.run(shutdown.clone()));
 
     let names = ca::serving_names(config.bind_address, &config.node_name, &config.extra_names);
     let serving = ca::serving_certificate(&config.root_dir.join("pki"), &names)?;
     let terminal = Arc::new(Terminal::new(serving, &credentials)?);
-    let (renewed, watched) = ((Arc::clone(&terminal), Arc::clone(&cloud), Arc::clone(&credentials)), Arc::clone(&credentials));
+    let (renewed, watched) =
+        ((Arc::clone(&terminal), Arc::clone(&cloud), Arc::clone(&credentials)), Arc::clone(&credentials));
     let renew = move || {
         renewed.0.reload(&renewed.2);
         renewed.1.renew();
     };
     tasks::spawn("certificate files", Failure::Fatal, watch_files(watched, renew, shutdown.clone()));
-    let admin_page = Admin { cache: Arc::clone(&cache), cloud: Arc::clone(&cloud), connectivity: connectivity.clone(), credentials, metrics: Arc::clone(&metrics), report };
+    let admin_page = Admin {
+        cache: Arc::clone(&cache),
+        cloud: Arc::clone(&cloud),
+        connectivity: connectivity.clone(),
+        credentials,
+        metrics: Arc::clone(&metrics),
+        report,
+    };
     tasks::spawn("admin", Failure::Fatal, Arc::new(admin_page).run(admin, shutdown.clone()));
     tasks::spawn("garbage", Failure::Local, collect_garbage(Arc::clone(&cache), shutdown.clone()));
 
-    let pipeline = Arc::new(Pipeline { cache: Arc::clone(&cache), cloud, connectivity, metrics: Arc::clone(&metrics) });
+    let pipeline =
+        Arc::new(Pipeline { cache: Arc::clone(&cache), cloud, connectivity, metrics: Arc::clone(&metrics) });
     write_ports(&config.root_dir, ports)?;
     notify("READY=1");
     tracing::info!(secure = ports[0], admin = ports[1], node = config.node_name, "yurthub serves");
     let listener = Listener { socket: secure, terminal, metrics };
-    let served = tokio::spawn(listener.run(move |request, peer| Arc::clone(&pipeline).serve(request, peer), shutdown));
+    let served =
+        tokio::spawn(listener.run(move |request, peer| Arc::clone(&pipeline).serve(request, peer), shutdown));
     wait_for_stop().await?;
     notify("STOPPING=1");
     tracing::info!("stopping");
@@ -157,7 +178,8 @@ fn open_store(config: &Config) -> anyhow::Result<(Front, OpenReport, Vec<std::th
     folder(&config.store_dir)?;
     folder(&config.root_dir.join("pki"))?;
     let path = key_path(config);
-    let key = SealKey::load_or_create(&path).map_err(|e| anyhow::anyhow!("the store's key {}: {e}", path.display()))?;
+    let key = SealKey::load_or_create(&path)
+        .map_err(|e| anyhow::anyhow!("the store's key {}: {e}", path.display()))?;
     let (entries, bytes, events) = JOURNAL;
     let options = Options {
         dir: config.store_dir.clone(),
@@ -169,7 +191,9 @@ fn open_store(config: &Config) -> anyhow::Result<(Front, OpenReport, Vec<std::th
         events_max: events,
     };
     let opened = yurt_store::open(options).map_err(|error| match error {
-        StoreError::Locked => anyhow::anyhow!("another yurthub uses the store in {}", config.store_dir.display()),
+        StoreError::Locked => {
+            anyhow::anyhow!("another yurthub uses the store in {}", config.store_dir.display())
+        }
         other => anyhow::anyhow!("the store in {}: {other}", config.store_dir.display()),
     })?;
     if let OpenReport::Damaged { set_aside, why } = &opened.report {
@@ -181,7 +205,8 @@ fn open_store(config: &Config) -> anyhow::Result<(Front, OpenReport, Vec<std::th
 
 /// A systemd credential named `yurthub-store-key` comes before the key file beside the hub's CA.
 fn key_path(config: &Config) -> std::path::PathBuf {
-    let given = std::env::var_os("CREDENTIALS_DIRECTORY").map(|dir| Path::new(&dir).join("yurthub-store-key"));
+    let given =
+        std::env::var_os("CREDENTIALS_DIRECTORY").map(|dir| Path::new(&dir).join("yurthub-store-key"));
     given.filter(|p| p.exists()).unwrap_or_else(|| config.root_dir.join("pki").join("store.key"))
 }
 

@@ -121,8 +121,14 @@ mod tests {
     #[test]
     fn only_the_nodes_certificate_is_the_node() {
         assert_eq!(caller(Some(("system:node:edge-1", "system:nodes")), None), Caller::Node);
-        assert_eq!(caller(Some(("system:node:edge-2", "system:nodes")), None), Caller::Foreign("system:node:edge-2".into()));
-        assert_eq!(caller(Some(("system:node:edge-1", "people")), None), Caller::Foreign("system:node:edge-1".into()));
+        assert_eq!(
+            caller(Some(("system:node:edge-2", "system:nodes")), None),
+            Caller::Foreign("system:node:edge-2".into())
+        );
+        assert_eq!(
+            caller(Some(("system:node:edge-1", "people")), None),
+            Caller::Foreign("system:node:edge-1".into())
+        );
         assert_eq!(caller(None, None), Caller::Anonymous);
         assert_eq!(caller(None, Some("Basic eDp5")), Caller::Anonymous);
         assert_eq!(caller(None, Some("Bearer ")), Caller::Anonymous);

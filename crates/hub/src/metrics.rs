@@ -58,14 +58,30 @@ impl Metrics {
     /// A registry with all counters in it.
     pub fn registry(&self) -> Registry {
         let mut registry = Registry::with_prefix("yurthub");
-        registry.register("requests", "Requests answered, by verb, reason of the route and code", self.requests.clone());
+        registry.register(
+            "requests",
+            "Requests answered, by verb, reason of the route and code",
+            self.requests.clone(),
+        );
         registry.register("upstream_lists", "Lists made by reflectors", self.lists.clone());
         registry.register("upstream_watches", "Watches opened by reflectors", self.watches.clone());
         registry.register("upstream_events", "Watch events stored", self.events.clone());
-        registry.register("undecodable_bodies", "Upstream bodies that could not be read", self.undecodable.clone());
-        registry.register("answers_not_kept", "Upstream answers that were passed on but not kept", self.not_kept.clone());
+        registry.register(
+            "undecodable_bodies",
+            "Upstream bodies that could not be read",
+            self.undecodable.clone(),
+        );
+        registry.register(
+            "answers_not_kept",
+            "Upstream answers that were passed on but not kept",
+            self.not_kept.clone(),
+        );
         registry.register("journaled_writes", "Local writes taken into the journal", self.journaled.clone());
-        registry.register("refused_connections", "Local connections over the bound", self.refused_connections.clone());
+        registry.register(
+            "refused_connections",
+            "Local connections over the bound",
+            self.refused_connections.clone(),
+        );
         registry
     }
 }

@@ -44,7 +44,11 @@ impl Route {
     pub fn reason(self) -> Reason {
         match self {
             Route::Pass(r) | Route::Tunnel(r) | Route::Read(r) | Route::Fresh(r) | Route::Watch(r) => r,
-            Route::View(r) | Route::Document(r) | Route::Credential(r) | Route::Write(r) | Route::Refuse(r) => r,
+            Route::View(r)
+            | Route::Document(r)
+            | Route::Credential(r)
+            | Route::Write(r)
+            | Route::Refuse(r) => r,
         }
     }
 }
@@ -76,7 +80,8 @@ fn away(link: State) -> Option<Reason> {
 }
 
 fn document(path: &str, away: Option<Reason>) -> Route {
-    let under = |root: &&str| path.strip_prefix(*root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    let under =
+        |root: &&str| path.strip_prefix(*root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
     if HEALTH.iter().any(under) || !DOCUMENTS.iter().any(under) {
         return away.map_or(Route::Pass(Reason::Online), Route::Refuse);
     }
@@ -93,7 +98,10 @@ fn resource(request: &ResourceRequest, caller: &Caller, away: Option<Reason>) ->
         Verb::Get | Verb::List if away.is_some() => Route::View(reason),
         Verb::Get | Verb::List if is_relaxed(request) => Route::Fresh(Reason::Live),
         Verb::Get | Verb::List => Route::Read(reason),
-        Verb::Create if *caller == Caller::Node && (vault::is_token_request(request) || reviews::is_review(request)) => {
+        Verb::Create
+            if *caller == Caller::Node
+                && (vault::is_token_request(request) || reviews::is_review(request)) =>
+        {
             Route::Credential(reason)
         }
         _ => match (caller, away) {
@@ -108,7 +116,9 @@ fn resource(request: &ResourceRequest, caller: &Caller, away: Option<Reason>) ->
 fn is_relaxed(request: &ResourceRequest) -> bool {
     let options = &request.options;
     let version = options.resource_version.as_deref();
-    options.continue_token.is_none() && version == Some("0") && options.resource_version_match.as_deref() != Some("Exact")
+    options.continue_token.is_none()
+        && version == Some("0")
+        && options.resource_version_match.as_deref() != Some("Exact")
 }
 
 #[cfg(test)]
@@ -140,7 +150,12 @@ mod tests {
         let cases = [
             ("GET", "/api/v1/pods", Route::Read(Online), Route::View(Offline)),
             ("GET", "/api/v1/pods?resourceVersion=0", Route::Fresh(Live), Route::View(Offline)),
-            ("GET", "/api/v1/pods?resourceVersion=0&resourceVersionMatch=Exact", Route::Read(Online), Route::View(Offline)),
+            (
+                "GET",
+                "/api/v1/pods?resourceVersion=0&resourceVersionMatch=Exact",
+                Route::Read(Online),
+                Route::View(Offline),
+            ),
             ("GET", "/api/v1/pods?watch=1", Route::Watch(Online), Route::Watch(Offline)),
             ("GET", "/api/v1/namespaces/d/pods/a", Route::Read(Online), Route::View(Offline)),
             ("GET", "/api/v1/namespaces/d/pods/a/log", Route::Pass(Online), Route::Refuse(Offline)),
@@ -165,15 +180,30 @@ mod tests {
         assert_eq!(routed("POST", tokens, &Caller::Node, offline()), Route::Credential(Reason::Offline));
         assert_eq!(routed("POST", tokens, &token(), State::Online), Route::Write(Reason::Online));
         assert_eq!(routed("POST", tokens, &token(), offline()), Route::Refuse(Reason::CloudOnly));
-        assert_eq!(routed("PATCH", "/api/v1/nodes/n/status", &Caller::Node, offline()), Route::Write(Reason::Offline));
+        assert_eq!(
+            routed("PATCH", "/api/v1/nodes/n/status", &Caller::Node, offline()),
+            Route::Write(Reason::Offline)
+        );
     }
 
     #[test]
     fn strangers_get_nothing_of_the_store() {
         let foreign = Caller::Foreign("someone".to_owned());
-        assert_eq!(routed("GET", "/api/v1/pods", &foreign, State::Online), Route::Refuse(Reason::ForeignCertificate));
-        assert_eq!(routed("GET", "/api/v1/pods", &Caller::Anonymous, offline()), Route::Refuse(Reason::UnknownCaller));
-        assert_eq!(routed("GET", "/version", &Caller::Anonymous, offline()), Route::Refuse(Reason::UnknownCaller));
-        assert_eq!(routed("GET", "/api/v1/pods", &Caller::Anonymous, State::Online), Route::Read(Reason::Online));
+        assert_eq!(
+            routed("GET", "/api/v1/pods", &foreign, State::Online),
+            Route::Refuse(Reason::ForeignCertificate)
+        );
+        assert_eq!(
+            routed("GET", "/api/v1/pods", &Caller::Anonymous, offline()),
+            Route::Refuse(Reason::UnknownCaller)
+        );
+        assert_eq!(
+            routed("GET", "/version", &Caller::Anonymous, offline()),
+            Route::Refuse(Reason::UnknownCaller)
+        );
+        assert_eq!(
+            routed("GET", "/api/v1/pods", &Caller::Anonymous, State::Online),
+            Route::Read(Reason::Online)
+        );
     }
 }

@@ -62,7 +62,11 @@ async fn a_power_cut_with_no_cloud_and_home_again() {
     kubelet.boot();
     kubelet.wait_running(3, SOON).await.unwrap();
     kubelet.wait_reported(SOON).await.unwrap();
-    let local = cluster.node_client(yurt_testkit::client::Protocol::Http2).get("/api/v1/namespaces/default/pods/web-0").await.unwrap();
+    let local = cluster
+        .node_client(yurt_testkit::client::Protocol::Http2)
+        .get("/api/v1/namespaces/default/pods/web-0")
+        .await
+        .unwrap();
     let local: Value = local.expect(200).json();
     let address = kubelet.pods().iter().find(|p| p.name == "web-0").unwrap().address.clone();
     assert_eq!(local["status"]["podIP"], json!(address), "read your writes");

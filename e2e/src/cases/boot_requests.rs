@@ -5,8 +5,8 @@ use crate::client::{Answer, Client, PROTOBUF, Request};
 use crate::container::NODE_NAME;
 use crate::link::{self, Cut};
 use crate::protobuf::{Fields, Message};
-use crate::workload::NAMESPACE;
 use crate::wait::until;
+use crate::workload::NAMESPACE;
 use crate::world::World;
 use anyhow::{Context, Result, bail};
 use serde_json::json;
@@ -61,7 +61,10 @@ pub fn run(world: &mut World) -> Result<()> {
 /// A kubelet makes its lease 10 s after its first start: before that nobody could hold it.
 fn lease_is_made(world: &World) -> Result<()> {
     until("the node's lease", LEASE, || {
-        world.cluster.admin.object(&format!("/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/{NODE_NAME}"))
+        world
+            .cluster
+            .admin
+            .object(&format!("/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/{NODE_NAME}"))
     })
     .map(drop)
 }

@@ -12,9 +12,9 @@ use std::time::Instant;
 use bytes::Bytes;
 use tokio::sync::watch;
 use yurt_api::collection::{CollectionKey, ObjectKey};
+use yurt_api::error::BadRequest;
 use yurt_api::list::ListHeader;
 use yurt_api::object::{self, Attributes};
-use yurt_api::error::BadRequest;
 use yurt_api::resource::TypeMeta;
 use yurt_api::selector::{FieldSelector, LabelSelector};
 use yurt_api::watch::{self as frames, EventType};
@@ -288,7 +288,11 @@ impl Collection {
                 self.push(inner, change.version, EventType::Deleted, &change.key, gone, None, before);
                 return self.push_upstream(inner, change, None);
             }
-        } else if change.previous.as_ref().is_some_and(|p| change.row.as_ref().is_some_and(|r| p.resource_version == r.resource_version)) {
+        } else if change
+            .previous
+            .as_ref()
+            .is_some_and(|p| change.row.as_ref().is_some_and(|r| p.resource_version == r.resource_version))
+        {
             return;
         }
         self.push_upstream(inner, change, before);
@@ -325,7 +329,9 @@ impl Collection {
         let object = match (&received, &change.row, &change.previous) {
             (Some(frame), ..) => frame.object.clone(),
             (None, Some(row), _) => self.object_form(&row.body),
-            (None, None, Some(previous)) => self.object_form(&self.at_version(&previous.body, change.version)),
+            (None, None, Some(previous)) => {
+                self.object_form(&self.at_version(&previous.body, change.version))
+            }
             (None, None, None) => return,
         };
         let frame = received.map(|f| f.raw);
@@ -341,7 +347,8 @@ impl Collection {
             None => row.map(|r| r.body.clone()),
         };
         let attributes_before = before.as_ref().and_then(|b| self.attributes(b));
-        let after = mask.body.as_ref().filter(|b| self.attributes(b).is_some_and(|a| self.selection.matches(&a)));
+        let after =
+            mask.body.as_ref().filter(|b| self.attributes(b).is_some_and(|a| self.selection.matches(&a)));
         let (kind, body) = match (&attributes_before, after, before) {
             (Some(_), Some(body), _) => (EventType::Modified, body.clone()),
             (None, Some(body), _) => (EventType::Added, body.clone()),

@@ -51,10 +51,12 @@ pub fn cover(key: &CollectionKey, request: &ResourceRequest) -> Option<Filter> {
         _ => return None,
     };
     let options = &request.options;
-    let labels = remaining(&key.labels, &options.label_selector.canonical())
-        .then(|| if key.labels.is_empty() { options.label_selector.clone() } else { LabelSelector::everything() })?;
-    let fields = remaining(&key.fields, &options.field_selector.canonical())
-        .then(|| if key.fields.is_empty() { options.field_selector.clone() } else { FieldSelector::everything() })?;
+    let labels = remaining(&key.labels, &options.label_selector.canonical()).then(|| {
+        if key.labels.is_empty() { options.label_selector.clone() } else { LabelSelector::everything() }
+    })?;
+    let fields = remaining(&key.fields, &options.field_selector.canonical()).then(|| {
+        if key.fields.is_empty() { options.field_selector.clone() } else { FieldSelector::everything() }
+    })?;
     let known = field_labels(&key.resource);
     let evaluable = fields.paths().all(|p| known.contains(&p));
     evaluable.then_some(Filter { namespace, labels, fields })

@@ -65,9 +65,9 @@ impl Grants {
     pub async fn verdict(&self, user: &str, request: &ResourceRequest) -> Result<Verdict, FrontError> {
         self.load(user).await?;
         let users = lock(&self.users);
-        let newest = users.get(user).and_then(|held| {
-            held.iter().filter(|g| g.allowed && covers(g, request)).map(|g| g.at).max()
-        });
+        let newest = users
+            .get(user)
+            .and_then(|held| held.iter().filter(|g| g.allowed && covers(g, request)).map(|g| g.at).max());
         Ok(match newest {
             Some(at) if clock::unix() - at < FRESH => Verdict::Fresh,
             Some(_) => Verdict::Old,

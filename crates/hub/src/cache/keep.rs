@@ -97,7 +97,8 @@ impl Cache {
         let held = self.registry.get(&key);
         if let Some(held) = &held {
             let reflected = held.state() == CollectionState::Live && state != CollectionState::Live;
-            if reflected || (state != CollectionState::Live && held.version() > list.header.resource_version) {
+            if reflected || (state != CollectionState::Live && held.version() > list.header.resource_version)
+            {
                 return Err(NotKept::Older);
             }
         } else if self.registry.len() >= MAX_COLLECTIONS {
@@ -124,7 +125,15 @@ impl Cache {
             }
             None => {
                 let record = CollectionRecord {
-                    id, key, header, state, observed_at: now, used_at: now, objects: 0, bytes: 0, node_owned,
+                    id,
+                    key,
+                    header,
+                    state,
+                    observed_at: now,
+                    used_at: now,
+                    objects: 0,
+                    bytes: 0,
+                    node_owned,
                 };
                 self.registry.insert(&record).ok_or(NotKept::Undecodable)
             }
@@ -138,12 +147,20 @@ impl Cache {
                 "the cluster's versions went back: it was restored from a backup");
             return held.restart(version);
         }
-        let mut told: Vec<Upstream> = changes.into_iter().zip(previous).map(|(change, previous)| match change {
-            Change::Upsert(row) => {
-                Upstream { key: row.key.clone(), version: row.resource_version, row: Some(row), previous, received: None }
-            }
-            Change::Delete { key, .. } => Upstream { key, version, row: None, previous, received: None },
-        }).collect();
+        let mut told: Vec<Upstream> = changes
+            .into_iter()
+            .zip(previous)
+            .map(|(change, previous)| match change {
+                Change::Upsert(row) => Upstream {
+                    key: row.key.clone(),
+                    version: row.resource_version,
+                    row: Some(row),
+                    previous,
+                    received: None,
+                },
+                Change::Delete { key, .. } => Upstream { key, version, row: None, previous, received: None },
+            })
+            .collect();
         told.sort_by_key(|c| c.version);
         held.upstream(told, version);
     }
@@ -206,7 +223,12 @@ fn rows_of(key: &CollectionKey, list: &List) -> Result<Vec<Row>, NotKept> {
         .iter()
         .map(|item| {
             let meta = object::meta(encoding, item).map_err(|_| NotKept::Undecodable)?;
-            Ok(Row { key: meta.key(), resource_version: meta.resource_version, uid: meta.uid, body: item.clone() })
+            Ok(Row {
+                key: meta.key(),
+                resource_version: meta.resource_version,
+                uid: meta.uid,
+                body: item.clone(),
+            })
         })
         .collect()
 }

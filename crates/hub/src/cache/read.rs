@@ -74,7 +74,12 @@ pub(super) struct Candidate {
 
 impl Cache {
     /// The best collection for a list or watch, if one is held.
-    pub(super) fn candidate(&self, request: &ResourceRequest, wanted: &[Representation], scope: Scope) -> Option<Candidate> {
+    pub(super) fn candidate(
+        &self,
+        request: &ResourceRequest,
+        wanted: &[Representation],
+        scope: Scope,
+    ) -> Option<Candidate> {
         let held = self.registry.of(&request.resource);
         let able = held.into_iter().filter_map(|collection| {
             let filter = cover(collection.key(), request)?;
@@ -152,7 +157,8 @@ impl Cache {
         };
         collection.touch();
         let from = collection.key().representation.encoding;
-        let converted = body.map(|b| respond::object_as(from, representation.encoding, collection.item_type(), &b));
+        let converted =
+            body.map(|b| respond::object_as(from, representation.encoding, collection.item_type(), &b));
         Ok(converted.transpose().map_err(damaged)?.map(|body| ObjectView {
             body,
             representation,
@@ -178,7 +184,8 @@ impl Cache {
         let Some(representation) = convertible(held, &fetched.type_meta, wanted) else {
             return Ok(ObjectAnswer::Unknown);
         };
-        let body = respond::object_as(held.encoding, representation.encoding, &fetched.type_meta, &fetched.body);
+        let body =
+            respond::object_as(held.encoding, representation.encoding, &fetched.type_meta, &fetched.body);
         Ok(ObjectAnswer::Held(Box::new(ObjectView {
             body: body.map_err(damaged)?,
             representation,
@@ -202,7 +209,9 @@ impl Cache {
 fn written_as(collection: &Collection, wanted: &[Representation], scope: Scope) -> Option<Representation> {
     let held = collection.key().representation;
     match scope {
-        Scope::Live => (collection.state() == CollectionState::Live && wanted.first() == Some(&held)).then_some(held),
+        Scope::Live => {
+            (collection.state() == CollectionState::Live && wanted.first() == Some(&held)).then_some(held)
+        }
         Scope::Same => (wanted.first() == Some(&held)).then_some(held),
         Scope::Held => convertible(held, collection.item_type(), wanted),
     }
@@ -210,7 +219,11 @@ fn written_as(collection: &Collection, wanted: &[Representation], scope: Scope) 
 
 /// The first wanted representation that `held` can be written in: itself, or the other encoding of a
 /// built-in kind.
-pub(super) fn convertible(held: Representation, kind: &TypeMeta, wanted: &[Representation]) -> Option<Representation> {
+pub(super) fn convertible(
+    held: Representation,
+    kind: &TypeMeta,
+    wanted: &[Representation],
+) -> Option<Representation> {
     let known = proto::knows(kind);
     let able = |w: &&Representation| **w == held || (known && !held.metadata_only && !w.metadata_only);
     wanted.iter().find(able).copied()
@@ -232,7 +245,11 @@ fn damaged(error: respond::ConvertFailure) -> FrontError {
     FrontError::Store(StoreError::Damaged(error.to_string()))
 }
 
-fn assemble(reader: &Reader, candidate: &Candidate, masks: BTreeMap<ObjectKey, Mask>) -> Result<ListView, StoreError> {
+fn assemble(
+    reader: &Reader,
+    candidate: &Candidate,
+    masks: BTreeMap<ObjectKey, Mask>,
+) -> Result<ListView, StoreError> {
     let collection = &candidate.collection;
     let mut items: Vec<Bytes> = Vec::new();
     let version = each_item(reader, candidate, masks, &mut |item| items.push(item))?;
@@ -265,16 +282,17 @@ pub(super) fn each_item(
             ControlFlow::Break(())
         }
     };
-    let record = reader.list(candidate.collection.id(), candidate.filter.namespace.as_deref(), &mut |row| {
-        // Objects that only the node knows stand between the rows.
-        while let Some((_, mask)) = masks.next_if(|(key, _)| *key < row.key) {
-            tell(mask.body)?;
-        }
-        match masks.next_if(|(key, _)| *key == row.key) {
-            Some((_, mask)) => tell(mask.body),
-            None => tell(Some(row.body)),
-        }
-    })?;
+    let record =
+        reader.list(candidate.collection.id(), candidate.filter.namespace.as_deref(), &mut |row| {
+            // Objects that only the node knows stand between the rows.
+            while let Some((_, mask)) = masks.next_if(|(key, _)| *key < row.key) {
+                tell(mask.body)?;
+            }
+            match masks.next_if(|(key, _)| *key == row.key) {
+                Some((_, mask)) => tell(mask.body),
+                None => tell(Some(row.body)),
+            }
+        })?;
     for (_, mask) in masks {
         if tell(mask.body).is_break() {
             break;

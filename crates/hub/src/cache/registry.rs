@@ -22,7 +22,9 @@ impl Registry {
                     collection.set_state(CollectionState::Frozen);
                 }
                 Some(_) => {}
-                None => tracing::warn!(collection = %record.key, "a stored collection has selectors that cannot be read"),
+                None => {
+                    tracing::warn!(collection = %record.key, "a stored collection has selectors that cannot be read")
+                }
             }
         }
     }

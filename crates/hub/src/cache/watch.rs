@@ -83,7 +83,11 @@ impl Cache {
         self.watch_in(candidate, asked.request).await
     }
 
-    async fn watch_in(&self, candidate: Candidate, request: &ResourceRequest) -> Result<WatchPlan, FrontError> {
+    async fn watch_in(
+        &self,
+        candidate: Candidate,
+        request: &ResourceRequest,
+    ) -> Result<WatchPlan, FrontError> {
         let options = &request.options;
         let version = options.resource_version.as_deref().unwrap_or("0");
         let Ok(version) = version.parse::<u64>() else { return Ok(WatchPlan::TooOld) };
@@ -91,7 +95,13 @@ impl Cache {
         let collection = Arc::clone(&candidate.collection);
         let mut pending = VecDeque::new();
         let start = if initial {
-            let from = self.initial_events(&candidate, options.send_initial_events == Some(true) && options.allow_bookmarks, &mut pending).await?;
+            let from = self
+                .initial_events(
+                    &candidate,
+                    options.send_initial_events == Some(true) && options.allow_bookmarks,
+                    &mut pending,
+                )
+                .await?;
             collection.start_after(from)
         } else {
             collection.start_after(version)
@@ -128,8 +138,16 @@ impl Cache {
             .read(move |reader| {
                 let mut frames = VecDeque::new();
                 let version = super::read::each_item(reader, &candidate, masks, &mut |item| {
-                    let object = object::to_object(candidate.representation.encoding, &item, candidate.collection.item_type());
-                    frames.push_back(frames::encode(candidate.representation.encoding, EventType::Added, &object));
+                    let object = object::to_object(
+                        candidate.representation.encoding,
+                        &item,
+                        candidate.collection.item_type(),
+                    );
+                    frames.push_back(frames::encode(
+                        candidate.representation.encoding,
+                        EventType::Added,
+                        &object,
+                    ));
                 })?;
                 if end_bookmark {
                     frames.push_back(bookmark(&candidate, version, true));
@@ -253,7 +271,12 @@ enum Wake {
 }
 
 fn bookmark(candidate: &Candidate, version: u64, initial_end: bool) -> Bytes {
-    frames::bookmark(candidate.representation.encoding, candidate.collection.item_type(), version, initial_end)
+    frames::bookmark(
+        candidate.representation.encoding,
+        candidate.collection.item_type(),
+        version,
+        initial_end,
+    )
 }
 
 /// The frame that tells a watcher to list again.

@@ -29,7 +29,8 @@ impl Cloud {
         let mut request = Request::new(Full::new(Bytes::new()));
         *request.uri_mut() = http::Uri::from_static("/version");
         let asked = async {
-            let answer = self.send(&Identity::Node, Lane::Requests, request).await.map_err(|e| failure_of(&e))?;
+            let answer =
+                self.send(&Identity::Node, Lane::Requests, request).await.map_err(|e| failure_of(&e))?;
             judge(answer).await
         };
         tokio::time::timeout(BOUND, asked).await.unwrap_or(Err(Failure::Timeout))

@@ -35,8 +35,11 @@ impl Cloud {
                 request.headers_mut().insert(header::HOST, host);
             }
             let lost = |e: hyper::Error| CloudError::Lost(e.to_string());
-            let (mut sender, connection) =
-                http1::Builder::new().max_buf_size(BUFFER).handshake(TokioIo::new(stream)).await.map_err(lost)?;
+            let (mut sender, connection) = http1::Builder::new()
+                .max_buf_size(BUFFER)
+                .handshake(TokioIo::new(stream))
+                .await
+                .map_err(lost)?;
             tasks::spawn("upgraded connection", tasks::Failure::Local, async move {
                 let _ = connection.with_upgrades().await;
             });

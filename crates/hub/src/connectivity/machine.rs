@@ -200,7 +200,10 @@ mod tests {
     fn a_refused_link_is_offline_after_three_refusals() {
         let refused = Event::ProbeFailed(Failure::Refused);
         let lost = Event::Failed(Failure::Refused);
-        assert_eq!(run(State::Online, &[(0, lost)]), (State::Suspect { weight: 1 }, vec![Action::Probe(Duration::ZERO)]));
+        assert_eq!(
+            run(State::Online, &[(0, lost)]),
+            (State::Suspect { weight: 1 }, vec![Action::Probe(Duration::ZERO)])
+        );
         assert_eq!(run(State::Online, &[(0, lost), (1, refused)]).0, State::Suspect { weight: 2 });
         let (state, actions) = run(State::Online, &[(0, lost), (1, refused), (201, refused)]);
         assert_eq!(state.name(), "Offline");
@@ -246,7 +249,8 @@ mod tests {
         let mut state = lost().0;
         let mut pauses = vec![];
         for _ in 0..6 {
-            let (next, actions) = step(state, Event::ProbeFailed(Failure::Timeout), crate::clock::monotonic());
+            let (next, actions) =
+                step(state, Event::ProbeFailed(Failure::Timeout), crate::clock::monotonic());
             state = next;
             pauses.extend(actions.iter().map(|a| match a {
                 Action::Probe(p) => p.as_millis(),
@@ -259,7 +263,8 @@ mod tests {
     #[test]
     fn recovery_ends_online_or_offline() {
         assert_eq!(step(State::Recovering, Event::Recovered, crate::clock::monotonic()).0, State::Online);
-        let (state, actions) = step(State::Recovering, Event::Failed(Failure::Refused), crate::clock::monotonic());
+        let (state, actions) =
+            step(State::Recovering, Event::Failed(Failure::Refused), crate::clock::monotonic());
         assert_eq!((state.name(), actions[0]), ("Offline", Action::Disconnect));
     }
 
@@ -267,7 +272,8 @@ mod tests {
     #[test]
     fn every_pair_is_defined() {
         let now = crate::clock::monotonic();
-        let states = [State::Online, State::Suspect { weight: 1 }, State::initial(), lost().0, State::Recovering];
+        let states =
+            [State::Online, State::Suspect { weight: 1 }, State::initial(), lost().0, State::Recovering];
         let failures = [Failure::Refused, Failure::Timeout, Failure::NotServing];
         let mut events = vec![Event::Worked, Event::Doubtful, Event::ProbeWorked, Event::Recovered];
         events.extend(failures.map(Event::Failed));

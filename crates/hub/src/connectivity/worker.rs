@@ -73,7 +73,8 @@ impl Connectivity {
 
     /// Waits until the very first probe has decided, at most `bound`.
     pub async fn decided(&self, bound: Duration) {
-        let decided = self.until(|s| !matches!(s.state, State::Offline { starting: true, .. } | State::Recovering));
+        let decided =
+            self.until(|s| !matches!(s.state, State::Offline { starting: true, .. } | State::Recovering));
         let _ = tokio::time::timeout(bound, decided).await;
     }
 }

@@ -92,7 +92,11 @@ impl Credentials {
     /// What is wrong now, for `/v1/readyz`.
     pub fn complaints(&self) -> Vec<String> {
         let loaded = self.loaded.load();
-        let mut said: Vec<String> = [loaded.roots.as_ref().err(), loaded.node.as_ref().err()].into_iter().flatten().cloned().collect();
+        let mut said: Vec<String> = [loaded.roots.as_ref().err(), loaded.node.as_ref().err()]
+            .into_iter()
+            .flatten()
+            .cloned()
+            .collect();
         said.dedup();
         said
     }
@@ -107,7 +111,8 @@ impl Credentials {
 impl Loaded {
     fn read(files: &CredentialFiles) -> Self {
         let roots = read_roots(&files.ca).map(Arc::new);
-        let other = roots.clone().map(|roots| pair(|| Ok(builder(&roots).with_no_client_auth()))).and_then(|r| r);
+        let other =
+            roots.clone().map(|roots| pair(|| Ok(builder(&roots).with_no_client_auth()))).and_then(|r| r);
         let node = roots.clone().and_then(|roots| {
             let (chain, key) = read_pair(&files.certificate, &files.key)?;
             pair(|| {
@@ -120,7 +125,9 @@ impl Loaded {
     }
 }
 
-fn builder(roots: &Arc<RootCertStore>) -> rustls::ConfigBuilder<ClientConfig, rustls::client::WantsClientCert> {
+fn builder(
+    roots: &Arc<RootCertStore>,
+) -> rustls::ConfigBuilder<ClientConfig, rustls::client::WantsClientCert> {
     ClientConfig::builder().with_root_certificates(Arc::clone(roots))
 }
 

@@ -11,6 +11,6 @@ pub mod reviews;
 pub mod vault;
 mod verify;
 
-pub use files::{Credentials, CredentialFiles, Protocol};
+pub use files::{CredentialFiles, Credentials, Protocol};
 pub use reload::watch_files;
 pub use verify::client_verifier;

@@ -43,9 +43,14 @@ pub fn undecided(request: &ResourceRequest, mut body: Value) -> Value {
 }
 
 /// Asks the cloud, as the node, who a token stands for; `None` when it is nobody or cannot be asked.
-pub async fn who_is(cloud: &Cloud, authorization: &HeaderValue, token_hash: [u8; 32]) -> Option<KnownPrincipal> {
+pub async fn who_is(
+    cloud: &Cloud,
+    authorization: &HeaderValue,
+    token_hash: [u8; 32],
+) -> Option<KnownPrincipal> {
     let token = authorization.to_str().ok()?.split_once(' ')?.1.trim();
-    let spec = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "spec": {"token": token}});
+    let spec =
+        json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "spec": {"token": token}});
     let answer = post(cloud, &Identity::Node, "/apis/authentication.k8s.io/v1/tokenreviews", &spec).await?;
     if answer.pointer("/status/authenticated") != Some(&Value::Bool(true)) {
         return None;
@@ -87,7 +92,8 @@ pub async fn may(cloud: &Cloud, identity: &Identity, request: &ResourceRequest) 
         "apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview",
         "spec": {"resourceAttributes": attributes},
     });
-    let answer = post(cloud, identity, "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", &review).await;
+    let answer =
+        post(cloud, identity, "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", &review).await;
     answer.is_some_and(|a| a.pointer("/status/allowed") == Some(&Value::Bool(true)))
 }
 

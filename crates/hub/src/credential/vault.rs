@@ -29,8 +29,13 @@ pub fn token_kind() -> TypeMeta {
 
 /// What makes two token requests ask for the same token.
 pub fn slot(request: &ResourceRequest, body: &Value) -> [u8; 32] {
-    let mut audiences: Vec<&str> =
-        body.pointer("/spec/audiences").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
+    let mut audiences: Vec<&str> = body
+        .pointer("/spec/audiences")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .collect();
     audiences.sort_unstable();
     let bound = body.pointer("/spec/boundObjectRef/uid").and_then(Value::as_str);
     let namespace = request.namespace.as_deref();

@@ -9,7 +9,9 @@ use std::sync::Arc;
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, RootCertStore, SignatureScheme};
+use rustls::{
+    CertificateError, DigitallySignedStruct, DistinguishedName, Error, RootCertStore, SignatureScheme,
+};
 use rustls_pki_types::{CertificateDer, UnixTime};
 
 /// A verifier that accepts clients without a certificate and, of those with one, the ones that
@@ -45,7 +47,8 @@ impl ClientCertVerifier for Lenient {
         let verdict = self.0.verify_client_cert(end_entity, intermediates, now);
         match verdict {
             Err(Error::InvalidCertificate(ref reason)) if is_about_dates(reason) => {
-                let within = a_time_within(end_entity).ok_or(Error::InvalidCertificate(CertificateError::BadEncoding))?;
+                let within = a_time_within(end_entity)
+                    .ok_or(Error::InvalidCertificate(CertificateError::BadEncoding))?;
                 self.0.verify_client_cert(end_entity, intermediates, within)
             }
             other => other,

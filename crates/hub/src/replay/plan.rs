@@ -103,7 +103,9 @@ fn add_conditions(patch: &mut Value, kind: &TypeMeta, local: &Value, cloud: &Val
 
 fn condition<'a>(object: &'a Value, name: &str) -> Option<&'a Value> {
     let conditions = object.pointer("/status/conditions")?.as_array()?;
-    conditions.iter().find(|c| c.get("type").and_then(Value::as_str) == Some(name) && c.get("$patch").is_none())
+    conditions
+        .iter()
+        .find(|c| c.get("type").and_then(Value::as_str) == Some(name) && c.get("$patch").is_none())
 }
 
 /// Puts the whole condition into the patch, in place of what the node changed of it: that may be less than

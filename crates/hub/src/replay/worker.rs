@@ -89,7 +89,8 @@ impl Replay {
     }
 
     async fn round(&self) {
-        let snapshot = self.connectivity.until(|s| matches!(s.state, State::Recovering | State::Online)).await;
+        let snapshot =
+            self.connectivity.until(|s| matches!(s.state, State::Recovering | State::Online)).await;
         if snapshot.state == State::Recovering {
             return self.recover().await;
         }
@@ -244,11 +245,17 @@ impl Replay {
         for (path, patch) in [(format!("{path}/status"), status), (path, main)] {
             let Some(patch) = patch else { continue };
             // The patch of a pod carries its uid: it never reaches a newer pod of the same name.
-            let patch = if patch.get("metadata").is_none() { plan::for_uid(patch, &entry.uid) } else { patch };
+            let patch =
+                if patch.get("metadata").is_none() { plan::for_uid(patch, &entry.uid) } else { patch };
             let (code, answer) = self.ask(Method::PATCH, &path, Some(&patch)).await?;
             match code {
                 _ if code.is_success() => version = version_of(&answer),
-                _ => return Ok(Outcome::Conflict(format!("the cloud answers {code}: {}", text(&answer, "/message")), Some(cloud))),
+                _ => {
+                    return Ok(Outcome::Conflict(
+                        format!("the cloud answers {code}: {}", text(&answer, "/message")),
+                        Some(cloud),
+                    ));
+                }
             }
         }
         Ok(Outcome::Delivered(version))
@@ -261,7 +268,11 @@ impl Replay {
             return self.ask(Method::GET, &object_path(entry), None).await;
         }
         let node = self.cache.node_name();
-        let path = format!("{}?fieldSelector=metadata.name%3D{},spec.nodeName%3D{node}", list_path(entry), entry.key.name);
+        let path = format!(
+            "{}?fieldSelector=metadata.name%3D{},spec.nodeName%3D{node}",
+            list_path(entry),
+            entry.key.name
+        );
         let (code, mut list) = self.ask(Method::GET, &path, None).await?;
         if !code.is_success() {
             return Ok((code, list));
@@ -294,12 +305,16 @@ impl Replay {
     }
 
     async fn deliver_creation(&self, entry: &Entry, written: &Written) -> Result<Outcome, Halt> {
-        let (code, mut answer) = self.ask(Method::POST, &list_path(entry), Some(&plan::creation(&written.object))).await?;
+        let (code, mut answer) =
+            self.ask(Method::POST, &list_path(entry), Some(&plan::creation(&written.object))).await?;
         if code == StatusCode::CONFLICT {
             let (found, held) = self.ask(Method::GET, &object_path(entry), None).await?;
             let mirror = "/metadata/annotations/kubernetes.io~1config.mirror";
             if !found.is_success() || text(&held, mirror) != text(&written.object, mirror) {
-                return Ok(Outcome::Conflict("the cloud has another object of this name".to_owned(), Some(held)));
+                return Ok(Outcome::Conflict(
+                    "the cloud has another object of this name".to_owned(),
+                    Some(held),
+                ));
             }
             answer = held;
         } else if !code.is_success() {
@@ -320,7 +335,9 @@ impl Replay {
     async fn deliver_event(&self, entry: &Entry, written: &Written) -> Result<Outcome, Halt> {
         let (code, answer) = match written.patch.is_object() {
             true => self.ask(Method::PATCH, &object_path(entry), Some(&written.patch)).await?,
-            false => self.ask(Method::POST, &list_path(entry), Some(&plan::creation(&written.object))).await?,
+            false => {
+                self.ask(Method::POST, &list_path(entry), Some(&plan::creation(&written.object))).await?
+            }
         };
         match code {
             // The event was sent before the answer was lost, or has ended its life in the cloud.
@@ -345,10 +362,16 @@ impl Replay {
     }
 
     async fn repair_pod(&self, cloud: &Value) -> Result<bool, Halt> {
-        let path = format!("/api/v1/namespaces/{}/pods/{}", text(cloud, "/metadata/namespace"), text(cloud, "/metadata/name"));
+        let path = format!(
+            "/api/v1/namespaces/{}/pods/{}",
+            text(cloud, "/metadata/namespace"),
+            text(cloud, "/metadata/name")
+        );
         let Some(request) = named(&path) else { return Ok(false) };
         let json = [Representation { encoding: Encoding::Json, metadata_only: false }];
-        let ObjectAnswer::Held(view) = self.cache.object(&request, &json, Scope::Held).await? else { return Ok(false) };
+        let ObjectAnswer::Held(view) = self.cache.object(&request, &json, Scope::Held).await? else {
+            return Ok(false);
+        };
         let Ok(local) = serde_json::from_slice::<Value>(&view.body) else { return Ok(false) };
         let key = request.object_key().unwrap_or_default();
         let untouched = !self.cache.overlay.is_pending(&request.resource, &key);
@@ -362,7 +385,12 @@ impl Replay {
     }
 
     /// One request as the node, its answer as JSON.
-    async fn ask(&self, method: Method, path: &str, body: Option<&Value>) -> Result<(StatusCode, Value), Halt> {
+    async fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<(StatusCode, Value), Halt> {
         let mut request = Request::new(Full::new(body.map_or(Bytes::new(), |b| Bytes::from(b.to_string()))));
         let patch = method == Method::PATCH;
         *request.method_mut() = method;
@@ -372,9 +400,11 @@ impl Replay {
         let content = if patch { PatchType::StrategicMerge.content_type() } else { "application/json" };
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content));
         let asked = async {
-            let answer = self.cloud.send(&Identity::Node, Lane::Requests, request).await.map_err(|e| e.to_string())?;
+            let answer =
+                self.cloud.send(&Identity::Node, Lane::Requests, request).await.map_err(|e| e.to_string())?;
             let code = answer.status();
-            let body = Limited::new(answer.into_body(), MAX_BODY).collect().await.map_err(|e| e.to_string())?;
+            let body =
+                Limited::new(answer.into_body(), MAX_BODY).collect().await.map_err(|e| e.to_string())?;
             Ok((code, body.to_bytes()))
         };
         let (code, body) = tokio::time::timeout(BOUND, asked)
@@ -384,7 +414,8 @@ impl Replay {
         if code.is_server_error() || code == StatusCode::TOO_MANY_REQUESTS {
             return Err(Halt::Busy(code.to_string()));
         }
-        let value = serde_json::from_slice(&body).map_err(|_| Halt::Link(format!("{code}, but not the Kubernetes API")))?;
+        let value = serde_json::from_slice(&body)
+            .map_err(|_| Halt::Link(format!("{code}, but not the Kubernetes API")))?;
         Ok((code, value))
     }
 }
@@ -410,4 +441,3 @@ fn list_path(entry: &Entry) -> String {
 fn object_path(entry: &Entry) -> String {
     format!("{}/{}", list_path(entry), entry.key.name)
 }
-

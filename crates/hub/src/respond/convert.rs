@@ -30,6 +30,11 @@ pub fn item_as(from: Encoding, to: Encoding, kind: &TypeMeta, item: &Bytes) -> R
 }
 
 /// An item (item form) as an answer of its own (object form) in another encoding.
-pub fn object_as(from: Encoding, to: Encoding, kind: &TypeMeta, item: &Bytes) -> Result<Bytes, ConvertFailure> {
+pub fn object_as(
+    from: Encoding,
+    to: Encoding,
+    kind: &TypeMeta,
+    item: &Bytes,
+) -> Result<Bytes, ConvertFailure> {
     Ok(object::to_object(to, &item_as(from, to, kind, item)?, kind))
 }

@@ -33,14 +33,17 @@ impl Pipeline {
             let bound = if self.last(request, &spec).await.is_some() { BOUND } else { self.patient() };
             match self.ask(&asked, body, bound).await {
                 Ok(answer) => return self.remember_credential(&asked, request, &kind, &spec, answer).await,
-                Err(trouble) if self.last(request, &spec).await.is_none() => return self.troubled(&asked, trouble).await,
+                Err(trouble) if self.last(request, &spec).await.is_none() => {
+                    return self.troubled(&asked, trouble).await;
+                }
                 Err(_) => {}
             }
         }
         match self.last(request, &spec).await {
             Some(answer) => encode(&asked, &kind, &answer),
             None if reviews::is_review(request) => encode(&asked, &kind, &reviews::undecided(request, spec)),
-            None => asked.refuse(Reason::NotHeld, "the cloud cannot be reached, and no such token was ever given out"),
+            None => asked
+                .refuse(Reason::NotHeld, "the cloud cannot be reached, and no such token was ever given out"),
         }
     }
 
@@ -52,14 +55,18 @@ impl Pipeline {
         spec: &Value,
         answer: Response<hyper::body::Incoming>,
     ) -> Response<Body> {
-        let representation = text(answer.headers(), header::CONTENT_TYPE).and_then(Representation::of_content_type);
+        let representation =
+            text(answer.headers(), header::CONTENT_TYPE).and_then(Representation::of_content_type);
         let (true, Some(representation)) = (answer.status().is_success(), representation) else {
             return self.pass_on(asked, answer).await;
         };
         let (parts, body) = answer.into_parts();
         let body = match whole(body, MAX_OBJECT).await {
             Ok(body) => body,
-            Err(error) => return asked.refuse(Reason::Offline, format!("the answer of the cloud was cut short: {error}")),
+            Err(error) => {
+                return asked
+                    .refuse(Reason::Offline, format!("the answer of the cloud was cut short: {error}"));
+            }
         };
         if let Some(decision) = decode(representation.encoding, kind, &body) {
             self.keep_credential(request, spec, &decision).await;
@@ -93,7 +100,8 @@ fn kind_of(request: &ResourceRequest) -> TypeMeta {
     if vault::is_token_request(request) {
         return vault::token_kind();
     }
-    let kind = if request.resource.resource == "tokenreviews" { "TokenReview" } else { "SubjectAccessReview" };
+    let kind =
+        if request.resource.resource == "tokenreviews" { "TokenReview" } else { "SubjectAccessReview" };
     TypeMeta::new(&request.resource.api_version(), kind)
 }
 

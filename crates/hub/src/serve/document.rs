@@ -37,14 +37,21 @@ impl Pipeline {
         }
     }
 
-    async fn remember_document(&self, asked: Asked, answer: Response<hyper::body::Incoming>) -> Response<Body> {
+    async fn remember_document(
+        &self,
+        asked: Asked,
+        answer: Response<hyper::body::Incoming>,
+    ) -> Response<Body> {
         if answer.status() != StatusCode::OK {
             return self.pass_on(&asked, answer).await;
         }
         let (parts, body) = answer.into_parts();
         let body = match whole(body, MAX_DOCUMENT).await {
             Ok(body) => body,
-            Err(error) => return asked.refuse(Reason::Offline, format!("the answer of the cloud was cut short: {error}")),
+            Err(error) => {
+                return asked
+                    .refuse(Reason::Offline, format!("the answer of the cloud was cut short: {error}"));
+            }
         };
         let value = |name| text(&parts.headers, name).map(str::to_owned);
         let document = Document {
@@ -65,14 +72,22 @@ impl Pipeline {
     async fn remembered(&self, asked: &Asked, reason: Reason) -> Result<Response<Body>, Box<Response<Body>>> {
         let known = asked.caller == Caller::Node || self.user(&asked.caller).await.ok().flatten().is_some();
         if !known {
-            return Err(Box::new(asked.refuse(Reason::UnknownCaller, "this credential was never seen while the cloud could be reached")));
+            return Err(Box::new(asked.refuse(
+                Reason::UnknownCaller,
+                "this credential was never seen while the cloud could be reached",
+            )));
         }
-        let (path, accept) = (path_of(asked), text(&asked.parts.headers, header::ACCEPT).unwrap_or("*/*").to_owned());
-        let held = self.cache.front.read(move |r| Ok((r.document(&path, &accept)?, r.documents_for(&path)?))).await;
+        let (path, accept) =
+            (path_of(asked), text(&asked.parts.headers, header::ACCEPT).unwrap_or("*/*").to_owned());
+        let held =
+            self.cache.front.read(move |r| Ok((r.document(&path, &accept)?, r.documents_for(&path)?))).await;
         let (exact, others) = held.map_err(|e| Box::new(asked.store_failed(&e)))?;
         let document = exact.or_else(|| others.into_iter().find(|d| takes(asked, d)));
         let document = document.ok_or_else(|| {
-            Box::new(asked.refuse(Reason::NotHeld, "the cloud cannot be reached, and this document was never read"))
+            Box::new(
+                asked
+                    .refuse(Reason::NotHeld, "the cloud cannot be reached, and this document was never read"),
+            )
         })?;
         Ok(answer(asked, document, reason))
     }
@@ -84,7 +99,8 @@ fn takes(asked: &Asked, document: &Document) -> bool {
     let plain = document.content_type.split(';').next().unwrap_or_default().trim();
     let aggregated = document.content_type.contains("as=");
     accept.split(',').map(str::trim).any(|range| {
-        range == document.content_type || (!aggregated && (range == "*/*" || range.split(';').next() == Some(plain)))
+        range == document.content_type
+            || (!aggregated && (range == "*/*" || range.split(';').next() == Some(plain)))
     })
 }
 
@@ -92,7 +108,11 @@ fn answer(asked: &Asked, document: Document, reason: Reason) -> Response<Body> {
     let seen = text(&asked.parts.headers, header::IF_NONE_MATCH);
     let unchanged = document.etag.as_deref().is_some_and(|etag| seen == Some(etag));
     let mut response = Response::new(respond::full(if unchanged { Bytes::new() } else { document.body }));
-    let status = if unchanged { StatusCode::NOT_MODIFIED } else { StatusCode::from_u16(document.status).unwrap_or(StatusCode::OK) };
+    let status = if unchanged {
+        StatusCode::NOT_MODIFIED
+    } else {
+        StatusCode::from_u16(document.status).unwrap_or(StatusCode::OK)
+    };
     *response.status_mut() = status;
     let headers = response.headers_mut();
     let fields = [(header::CONTENT_TYPE, Some(document.content_type)), (header::ETAG, document.etag)];

@@ -16,7 +16,9 @@ impl Pipeline {
     pub(super) async fn user(&self, caller: &Caller) -> Result<Option<String>, FrontError> {
         match caller {
             Caller::Node => Ok(Some(self.cache.node_user().to_owned())),
-            Caller::Token { hash, .. } => Ok(self.cache.grants.principal(*hash).await?.map(|p| p.user.clone())),
+            Caller::Token { hash, .. } => {
+                Ok(self.cache.grants.principal(*hash).await?.map(|p| p.user.clone()))
+            }
             Caller::Foreign(_) | Caller::Anonymous => Ok(None),
         }
     }
@@ -64,7 +66,8 @@ impl Cache {
             c.node_owned() && inside
         });
         let node_object = request.name.as_deref() == Some(self.node_name());
-        let written = request.object_key().is_some_and(|key| self.overlay.get(&request.resource, &key).is_some());
+        let written =
+            request.object_key().is_some_and(|key| self.overlay.get(&request.resource, &key).is_some());
         if own || node_object || written {
             return true;
         }

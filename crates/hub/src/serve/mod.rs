@@ -85,16 +85,25 @@ impl Pipeline {
         answer
     }
 
-    async fn answer(self: &Arc<Self>, request: Request<Incoming>, peer: &Peer) -> (&'static str, Reason, Response<Body>) {
+    async fn answer(
+        self: &Arc<Self>,
+        request: Request<Incoming>,
+        peer: &Peer,
+    ) -> (&'static str, Reason, Response<Body>) {
         let (parts, body) = request.into_parts();
         let caller = identify(peer, &parts.headers, self.cache.node_name());
         let wanted = held(negotiate(text(&parts.headers, header::ACCEPT)));
-        let parsed = RequestInfo::parse(parts.method.as_str(), parts.uri.path(), parts.uri.query().unwrap_or(""));
+        let parsed =
+            RequestInfo::parse(parts.method.as_str(), parts.uri.path(), parts.uri.query().unwrap_or(""));
         let info = match parsed {
             Ok(info) => info,
             Err(bad) => {
                 let encoding = wanted.first().map_or(Encoding::Json, |r| r.encoding);
-                return ("unknown", Reason::BadRequest, respond::refusal(Reason::BadRequest, bad.message, encoding));
+                return (
+                    "unknown",
+                    Reason::BadRequest,
+                    respond::refusal(Reason::BadRequest, bad.message, encoding),
+                );
             }
         };
         let verb = match &info.kind {
@@ -113,7 +122,8 @@ impl Pipeline {
     /// first word from the cloud, because it could answer nothing.
     async fn link(&self) -> State {
         let now = self.connectivity.now().state;
-        let knows_nothing = matches!(now, State::Offline { starting: true, .. } | State::Recovering) && self.cache.is_empty();
+        let knows_nothing =
+            matches!(now, State::Offline { starting: true, .. } | State::Recovering) && self.cache.is_empty();
         if knows_nothing {
             self.connectivity.decided(std::time::Duration::from_millis(1500)).await;
         }
@@ -155,10 +165,8 @@ impl Pipeline {
 
 /// The representations that a client takes and the store can hold.
 fn held(accepted: Vec<Accepted>) -> Vec<Representation> {
-    let mut wanted: Vec<Representation> = accepted
-        .iter()
-        .filter_map(|a| if let Accepted::Held(r) = a { Some(*r) } else { None })
-        .collect();
+    let mut wanted: Vec<Representation> =
+        accepted.iter().filter_map(|a| if let Accepted::Held(r) = a { Some(*r) } else { None }).collect();
     // A client that takes only tables or something else still reads errors in JSON.
     if wanted.is_empty() {
         wanted.push(Representation { encoding: Encoding::Json, metadata_only: false });
@@ -168,8 +176,12 @@ fn held(accepted: Vec<Accepted>) -> Vec<Representation> {
 
 fn refusal_text(reason: Reason) -> &'static str {
     match reason {
-        Reason::UnknownCaller => "the cloud cannot be reached, and this credential was never seen while it could",
-        Reason::ForeignCertificate => "the hub cannot speak for this certificate: use the node's, or a bearer token",
+        Reason::UnknownCaller => {
+            "the cloud cannot be reached, and this credential was never seen while it could"
+        }
+        Reason::ForeignCertificate => {
+            "the hub cannot speak for this certificate: use the node's, or a bearer token"
+        }
         Reason::CloudOnly => "the cloud cannot be reached, and this write needs it",
         _ => "the cloud cannot be reached",
     }

@@ -67,19 +67,35 @@ impl Pipeline {
     pub(super) async fn view(&self, asked: &Asked, reason: Reason) -> Response<Body> {
         match self.may_read_offline(asked).await {
             Ok(true) => {}
-            Ok(false) => return asked.refuse(Reason::NotGranted, "the cloud never allowed this read to this caller"),
-            Err(refused) => return asked.refuse(refused, "the cloud cannot be reached, and this credential was never seen while it could"),
+            Ok(false) => {
+                return asked.refuse(Reason::NotGranted, "the cloud never allowed this read to this caller");
+            }
+            Err(refused) => {
+                return asked.refuse(
+                    refused,
+                    "the cloud cannot be reached, and this credential was never seen while it could",
+                );
+            }
         }
         let warn = asked.resource().is_some_and(|r| r.options.resource_version.is_none());
         match self.held(asked, reason, warn, Scope::Held).await {
             Ok(Some(answer)) => answer,
-            Ok(None) => asked.refuse(Reason::NotHeld, "the cloud cannot be reached, and this node does not hold what was asked for"),
+            Ok(None) => asked.refuse(
+                Reason::NotHeld,
+                "the cloud cannot be reached, and this node does not hold what was asked for",
+            ),
             Err(error) => asked.store_failed(&error),
         }
     }
 
     /// The answer from the store; `None` when it does not hold what was asked for.
-    async fn held(&self, asked: &Asked, reason: Reason, warn: bool, scope: Scope) -> Result<Option<Response<Body>>, FrontError> {
+    async fn held(
+        &self,
+        asked: &Asked,
+        reason: Reason,
+        warn: bool,
+        scope: Scope,
+    ) -> Result<Option<Response<Body>>, FrontError> {
         let Some(request) = asked.resource() else { return Ok(None) };
         let (body, representation, observed_at) = match request.verb {
             Verb::List => match self.cache.list(request, &asked.wanted, scope).await? {
@@ -93,7 +109,9 @@ impl Pipeline {
             },
         };
         let mut response = Response::new(body);
-        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(representation.content_type(false)));
+        response
+            .headers_mut()
+            .insert(header::CONTENT_TYPE, HeaderValue::from_static(representation.content_type(false)));
         respond::mark_cached(&mut response, clock::unix() - observed_at, reason, warn);
         Ok(Some(response))
     }
@@ -101,17 +119,23 @@ impl Pipeline {
     /// The cloud answered: keep what can be kept, pass everything on.
     async fn answered(self: &Arc<Self>, asked: Asked, answer: Response<Incoming>) -> Response<Body> {
         let Some(request) = asked.resource() else { return self.pass_on(&asked, answer).await };
-        if answer.status() == StatusCode::NOT_FOUND && request.verb == Verb::Get && request.subresource.is_none() {
+        if answer.status() == StatusCode::NOT_FOUND
+            && request.verb == Verb::Get
+            && request.subresource.is_none()
+        {
             self.cache.forget_object(request).await;
         }
-        let representation = text(answer.headers(), header::CONTENT_TYPE).and_then(Representation::of_content_type);
+        let representation =
+            text(answer.headers(), header::CONTENT_TYPE).and_then(Representation::of_content_type);
         let (true, Some(representation)) = (answer.status() == StatusCode::OK, representation) else {
             return self.pass_on(&asked, answer).await;
         };
         self.learn(&asked);
         match request.verb {
             Verb::Get => self.keep_object(asked, representation, answer).await,
-            _ if self.keeps_already(&asked, representation) || !Cache::is_whole(request) => self.pass_on(&asked, answer).await,
+            _ if self.keeps_already(&asked, representation) || !Cache::is_whole(request) => {
+                self.pass_on(&asked, answer).await
+            }
             _ => self.keep_list(asked, representation, answer).await,
         }
     }
@@ -124,7 +148,12 @@ impl Pipeline {
         asked.resource().is_some_and(live)
     }
 
-    async fn keep_object(self: &Arc<Self>, asked: Asked, representation: Representation, answer: Response<Incoming>) -> Response<Body> {
+    async fn keep_object(
+        self: &Arc<Self>,
+        asked: Asked,
+        representation: Representation,
+        answer: Response<Incoming>,
+    ) -> Response<Body> {
         let (parts, body) = answer.into_parts();
         let body = match whole(body, MAX_OBJECT).await {
             Ok(body) => body,
@@ -153,7 +182,12 @@ impl Pipeline {
 
     /// Passes a list through as it comes, and keeps it when it is whole. The last bytes wait until it is
     /// kept: the watch that follows at once starts from it.
-    async fn keep_list(self: &Arc<Self>, asked: Asked, representation: Representation, answer: Response<Incoming>) -> Response<Body> {
+    async fn keep_list(
+        self: &Arc<Self>,
+        asked: Asked,
+        representation: Representation,
+        answer: Response<Incoming>,
+    ) -> Response<Body> {
         let (mut parts, body) = answer.into_parts();
         crate::cloud::strip_hop_by_hop(&mut parts.headers);
         parts.headers.insert(respond::SOURCE, HeaderValue::from_static("cloud"));
@@ -162,7 +196,8 @@ impl Pipeline {
         crate::tasks::spawn("keep list", crate::tasks::Failure::Local, async move {
             pipeline.tee(asked, representation, body, sender).await;
         });
-        let stream = futures_util::stream::unfold(receiver, |mut r| async move { Some((r.recv().await?, r)) });
+        let stream =
+            futures_util::stream::unfold(receiver, |mut r| async move { Some((r.recv().await?, r)) });
         Response::from_parts(parts, respond::streaming(stream))
     }
 
@@ -211,7 +246,8 @@ impl Pipeline {
 
     async fn store_list(&self, asked: &Asked, representation: Representation, body: Vec<u8>) {
         let Some(request) = asked.resource() else { return };
-        let kept = self.cache.keep_list(request, representation, &Bytes::from(body), &asked.caller.identity()).await;
+        let kept =
+            self.cache.keep_list(request, representation, &Bytes::from(body), &asked.caller.identity()).await;
         if let Err(reason) = kept {
             self.metrics.not_kept(reason);
         }
@@ -239,7 +275,8 @@ impl Pipeline {
     /// Whether the caller may read this while the cloud cannot be asked; `Err` when nobody knows it.
     pub(super) async fn may_read_offline(&self, asked: &Asked) -> Result<bool, Reason> {
         let Some(request) = asked.resource() else { return Ok(false) };
-        let user = self.user(&asked.caller).await.map_err(|_| Reason::StoreFailed)?.ok_or(Reason::UnknownCaller)?;
+        let user =
+            self.user(&asked.caller).await.map_err(|_| Reason::StoreFailed)?.ok_or(Reason::UnknownCaller)?;
         if asked.caller == crate::identify::Caller::Node {
             return Ok(self.cache.node_may(request).await);
         }
@@ -249,6 +286,8 @@ impl Pipeline {
 }
 
 fn not_found(asked: &Asked) -> Response<Body> {
-    let (resource, name) = asked.resource().map_or(("", ""), |r| (r.resource.resource.as_str(), r.name.as_deref().unwrap_or("")));
+    let (resource, name) = asked
+        .resource()
+        .map_or(("", ""), |r| (r.resource.resource.as_str(), r.name.as_deref().unwrap_or("")));
     respond::failure(404, "NotFound", format!("{resource} {name:?} not found"), asked.encoding())
 }

@@ -38,7 +38,12 @@ pub(super) enum Trouble {
 
 impl Pipeline {
     /// Sends and waits for the head of the answer, at most `bound`, and not beyond the loss of the link.
-    pub(super) async fn ask(&self, asked: &Asked, body: Bytes, bound: Duration) -> Result<Response<Incoming>, Trouble> {
+    pub(super) async fn ask(
+        &self,
+        asked: &Asked,
+        body: Bytes,
+        bound: Duration,
+    ) -> Result<Response<Incoming>, Trouble> {
         let identity = asked.caller.identity();
         let request = cloud::outgoing(&asked.parts, &identity, body);
         let sent = self.cloud.send(&identity, Lane::Requests, request);
@@ -100,7 +105,8 @@ impl Pipeline {
             // Upstream's own words are better than ours, if they are words of the API.
             Trouble::Odd(answer) if speaks_api(&answer) => self.pass_on(asked, *answer).await,
             Trouble::Odd(answer) => {
-                let message = format!("something that is not the Kubernetes API answered {}", answer.status());
+                let message =
+                    format!("something that is not the Kubernetes API answered {}", answer.status());
                 asked.refuse(Reason::Offline, message)
             }
         }
@@ -131,7 +137,13 @@ impl Pipeline {
             let Some(local) = local else { return };
             let (Ok(local), Ok(remote)) = tokio::join!(local, hyper::upgrade::on(answer)) else { return };
             let (mut local, mut remote) = (TokioIo::new(local), TokioIo::new(remote));
-            let _ = tokio::io::copy_bidirectional_with_sizes(&mut local, &mut remote, TUNNEL_BUFFER, TUNNEL_BUFFER).await;
+            let _ = tokio::io::copy_bidirectional_with_sizes(
+                &mut local,
+                &mut remote,
+                TUNNEL_BUFFER,
+                TUNNEL_BUFFER,
+            )
+            .await;
         });
         response
     }
@@ -140,7 +152,8 @@ impl Pipeline {
 /// 502, 503 and 504 and HTML are signs of a failing link, whoever sent them.
 fn is_odd(answer: &Response<Incoming>) -> bool {
     let bad = [StatusCode::BAD_GATEWAY, StatusCode::SERVICE_UNAVAILABLE, StatusCode::GATEWAY_TIMEOUT];
-    bad.contains(&answer.status()) || text(answer.headers(), header::CONTENT_TYPE).is_some_and(|t| t.starts_with("text/html"))
+    bad.contains(&answer.status())
+        || text(answer.headers(), header::CONTENT_TYPE).is_some_and(|t| t.starts_with("text/html"))
 }
 
 fn speaks_api(answer: &Response<Incoming>) -> bool {

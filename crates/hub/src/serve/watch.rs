@@ -20,7 +20,11 @@ const OPEN_BOUND: Duration = Duration::from_secs(30);
 impl Pipeline {
     /// A watch.
     pub(super) async fn watch(self: &Arc<Self>, asked: Asked) -> Response<Body> {
-        if self.connectivity.reachable() { self.watch_online(asked).await } else { self.watch_offline(asked).await }
+        if self.connectivity.reachable() {
+            self.watch_online(asked).await
+        } else {
+            self.watch_offline(asked).await
+        }
     }
 
     async fn watch_online(self: &Arc<Self>, asked: Asked) -> Response<Body> {
@@ -35,7 +39,11 @@ impl Pipeline {
 
     /// The watch from a collection of the very representation that is asked for, its reflector running.
     async fn shared(self: &Arc<Self>, asked: &Asked, request: &ResourceRequest) -> Option<Response<Body>> {
-        let held = self.cache.watch(WatchRequest { request, wanted: &asked.wanted, scope: Scope::Same }).await.ok()?;
+        let held = self
+            .cache
+            .watch(WatchRequest { request, wanted: &asked.wanted, scope: Scope::Same })
+            .await
+            .ok()?;
         let WatchPlan::Served(served) = held else { return None };
         // The state that a watch from no version begins with has to be of now, not of an old list.
         let from_now = request.options.resource_version.as_deref().is_none_or(|v| v == "0");
@@ -57,18 +65,30 @@ impl Pipeline {
         let Some(request) = asked.resource() else { return asked.refuse(Reason::BadRequest, "no resource") };
         match self.may_read_offline(&asked).await {
             Ok(true) => {}
-            Ok(false) => return asked.refuse(Reason::NotGranted, "the cloud never allowed this watch to this caller"),
-            Err(refused) => return asked.refuse(refused, "this credential was never seen while the cloud could be reached"),
+            Ok(false) => {
+                return asked.refuse(Reason::NotGranted, "the cloud never allowed this watch to this caller");
+            }
+            Err(refused) => {
+                return asked
+                    .refuse(refused, "this credential was never seen while the cloud could be reached");
+            }
         }
-        let plan = self.cache.watch(WatchRequest { request, wanted: &asked.wanted, scope: Scope::Held }).await;
+        let plan =
+            self.cache.watch(WatchRequest { request, wanted: &asked.wanted, scope: Scope::Held }).await;
         match plan {
             Ok(WatchPlan::Served(served)) => {
                 // When the link comes back somebody has to keep this up to date.
                 self.keep_up(&served.collection, &asked);
                 stream(served, asked.reason)
             }
-            Ok(WatchPlan::TooOld) => asked.refuse(Reason::TooOld, "the resource version is too old for what this node holds: list again"),
-            Ok(WatchPlan::NotHeld) => asked.refuse(Reason::NotHeld, "the cloud cannot be reached, and this node holds no complete list of this"),
+            Ok(WatchPlan::TooOld) => asked.refuse(
+                Reason::TooOld,
+                "the resource version is too old for what this node holds: list again",
+            ),
+            Ok(WatchPlan::NotHeld) => asked.refuse(
+                Reason::NotHeld,
+                "the cloud cannot be reached, and this node holds no complete list of this",
+            ),
             Err(error) => asked.store_failed(&error),
         }
     }
@@ -81,7 +101,8 @@ impl Pipeline {
             Err(_) if !self.connectivity.reachable() => return self.watch_offline(asked).await,
             Err(trouble) => return self.troubled(&asked, trouble).await,
         };
-        let representation = text(answer.headers(), header::CONTENT_TYPE).and_then(Representation::of_content_type);
+        let representation =
+            text(answer.headers(), header::CONTENT_TYPE).and_then(Representation::of_content_type);
         if let (StatusCode::OK, Some(representation)) = (answer.status(), representation) {
             self.learn(&asked);
             self.fill(&asked, representation);

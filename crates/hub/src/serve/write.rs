@@ -41,7 +41,10 @@ impl Pipeline {
     /// What the node writes of itself can be said twice: when the link turns out to be lost, the
     /// journal takes it. Everybody else is told to try again.
     async fn write_failed(&self, asked: &Asked, body: &Bytes, trouble: Trouble) -> Response<Body> {
-        let lost = matches!(trouble, Trouble::Failed(CloudError::Unreachable(_) | CloudError::Lost(_)) | Trouble::Slow);
+        let lost = matches!(
+            trouble,
+            Trouble::Failed(CloudError::Unreachable(_) | CloudError::Lost(_)) | Trouble::Slow
+        );
         if asked.caller == Caller::Node && lost {
             let _ = tokio::time::timeout(VERDICT, self.connectivity.lost()).await;
             if !self.connectivity.reachable() {
@@ -53,7 +56,8 @@ impl Pipeline {
 
     /// An answered write: the node's own object is remembered as the cloud now has it.
     async fn written(&self, asked: Asked, answer: Response<hyper::body::Incoming>) -> Response<Body> {
-        let representation = text(answer.headers(), header::CONTENT_TYPE).and_then(Representation::of_content_type);
+        let representation =
+            text(answer.headers(), header::CONTENT_TYPE).and_then(Representation::of_content_type);
         let own = asked.caller == Caller::Node && asked.resource().is_some_and(is_kept);
         let (true, true, Some(representation)) = (own, answer.status().is_success(), representation) else {
             return self.pass_on(&asked, answer).await;
@@ -64,7 +68,9 @@ impl Pipeline {
                 self.remember(&asked, representation, &body).await;
                 self.pass_whole(parts, body)
             }
-            Err(error) => asked.refuse(Reason::Offline, format!("the answer of the cloud was cut short: {error}")),
+            Err(error) => {
+                asked.refuse(Reason::Offline, format!("the answer of the cloud was cut short: {error}"))
+            }
         }
     }
 
@@ -87,7 +93,9 @@ impl Pipeline {
         match self.cache.write(LocalWrite { request, content_type, body }).await {
             Ok(accepted) => answer(asked, accepted),
             Err(Refused::Later(reason, message)) => asked.refuse(reason, message),
-            Err(Refused::Final(code, reason, message)) => respond::failure(code, reason, message, asked.encoding()),
+            Err(Refused::Final(code, reason, message)) => {
+                respond::failure(code, reason, message, asked.encoding())
+            }
         }
     }
 }
@@ -96,12 +104,16 @@ impl Pipeline {
 fn is_kept(request: &yurt_api::request::ResourceRequest) -> bool {
     let created = request.name.is_none();
     let resource = &request.resource;
-    created && (resource.is("", "nodes") || resource.is("storage.k8s.io", "csinodes") || resource.is("coordination.k8s.io", "leases"))
+    created
+        && (resource.is("", "nodes")
+            || resource.is("storage.k8s.io", "csinodes")
+            || resource.is("coordination.k8s.io", "leases"))
 }
 
 fn answer(asked: &Asked, accepted: Accepted) -> Response<Body> {
     let json = Bytes::from(accepted.object.to_string());
-    let protobuf = asked.wanted.first().is_some_and(|w| w.encoding == Encoding::Protobuf) && proto::knows(&accepted.kind);
+    let protobuf = asked.wanted.first().is_some_and(|w| w.encoding == Encoding::Protobuf)
+        && proto::knows(&accepted.kind);
     let encoding = if protobuf { Encoding::Protobuf } else { Encoding::Json };
     let item = yurt_api::object::to_item(Encoding::Json, &json);
     let body = item.ok().and_then(|i| respond::object_as(Encoding::Json, encoding, &accepted.kind, &i).ok());

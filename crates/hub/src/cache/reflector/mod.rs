@@ -53,7 +53,8 @@ impl From<FrontError> for Stop {
 impl Cache {
     /// Lets the collections that were live go on; they wait for the link, the kubelet's pods first.
     pub(super) fn resume(self: &Arc<Self>, records: &[CollectionRecord]) {
-        let mut live: Vec<_> = records.iter().filter(|r| r.state == CollectionState::Live && r.node_owned).collect();
+        let mut live: Vec<_> =
+            records.iter().filter(|r| r.state == CollectionState::Live && r.node_owned).collect();
         live.sort_by_key(|r| !r.key.resource.is("", "pods"));
         for record in live {
             if let Some(collection) = self.registry.get(&record.key) {
@@ -76,8 +77,10 @@ impl Cache {
         if answer.status() != StatusCode::OK {
             return Err(NotKept::Undecodable);
         }
-        let body = Limited::new(answer.into_body(), MAX_LIST).collect().await.map_err(|_| NotKept::Undecodable)?;
-        let split = list::split(key.representation.encoding, &body.to_bytes()).map_err(|_| NotKept::Undecodable)?;
+        let body =
+            Limited::new(answer.into_body(), MAX_LIST).collect().await.map_err(|_| NotKept::Undecodable)?;
+        let split =
+            list::split(key.representation.encoding, &body.to_bytes()).map_err(|_| NotKept::Undecodable)?;
         let collection = self.keep_split(key, split, CollectionState::Snapshot, &identity).await?;
         collection.sponsor(&identity);
         self.reflect(&collection);
@@ -179,8 +182,12 @@ impl Reflector {
     async fn list(&self) -> Result<Event, Stop> {
         let key = self.collection.key();
         let (identity, answer) = self.ask(true, String::new()).await?;
-        let body = Limited::new(answer.into_body(), MAX_LIST).collect().await.map_err(|_| Stop::Event(Event::Failed))?;
-        let split = list::split(key.representation.encoding, &body.to_bytes()).map_err(|_| Stop::Event(Event::Failed))?;
+        let body = Limited::new(answer.into_body(), MAX_LIST)
+            .collect()
+            .await
+            .map_err(|_| Stop::Event(Event::Failed))?;
+        let split = list::split(key.representation.encoding, &body.to_bytes())
+            .map_err(|_| Stop::Event(Event::Failed))?;
         match self.cache.keep_split(key.clone(), split, CollectionState::Live, &identity).await {
             Ok(_) => {
                 self.cache.metrics.lists.inc();
@@ -196,7 +203,10 @@ impl Reflector {
 
     async fn watch(&self) -> Result<Event, Stop> {
         let seconds = WATCH_SECONDS.0 + self.collection.version() % (WATCH_SECONDS.1 - WATCH_SECONDS.0);
-        let more = format!("watch=true&allowWatchBookmarks=true&timeoutSeconds={seconds}&resourceVersion={}", self.collection.version());
+        let more = format!(
+            "watch=true&allowWatchBookmarks=true&timeoutSeconds={seconds}&resourceVersion={}",
+            self.collection.version()
+        );
         let (_, answer) = self.ask(false, more).await?;
         self.cache.metrics.watches.inc();
         self.live().await?;
@@ -268,11 +278,17 @@ impl Reflector {
             match frame.kind {
                 EventType::Bookmark => continue,
                 EventType::Deleted => {
-                    changes.push(Change::Delete { key: key.clone(), resource_version: meta.resource_version });
+                    changes
+                        .push(Change::Delete { key: key.clone(), resource_version: meta.resource_version });
                     received.push((key, meta.resource_version, None, frame));
                 }
                 _ => {
-                    let row = Row { key: key.clone(), resource_version: meta.resource_version, uid: meta.uid, body: item };
+                    let row = Row {
+                        key: key.clone(),
+                        resource_version: meta.resource_version,
+                        uid: meta.uid,
+                        body: item,
+                    };
                     changes.push(Change::Upsert(row.clone()));
                     received.push((key, meta.resource_version, Some(row), frame));
                 }
@@ -285,13 +301,10 @@ impl Reflector {
         let (id, now) = (self.collection.id(), crate::clock::unix());
         let applied = self.cache.front.write(move |w| w.apply(id, version, now, &changes)).await?;
         self.cache.metrics.events.inc_by(received.len() as u64);
-        let told = received.into_iter().zip(applied.previous).map(|((key, version, row, frame), previous)| Upstream {
-            key,
-            row,
-            previous,
-            version,
-            received: Some(frame),
-        });
+        let told =
+            received.into_iter().zip(applied.previous).map(|((key, version, row, frame), previous)| {
+                Upstream { key, row, previous, version, received: Some(frame) }
+            });
         self.collection.upstream(told.collect(), version);
         Ok(())
     }
@@ -300,7 +313,9 @@ impl Reflector {
     async fn ask(&self, list: bool, more: String) -> Result<(Identity, Response<Incoming>), Stop> {
         let Some(identity) = self.collection.credential() else { return Err(Stop::Event(Event::Refused)) };
         let request = request(self.collection.key(), list, &more, &identity);
-        let answer = tokio::time::timeout(ANSWER_BOUND, self.cache.cloud.send(&identity, Lane::Reflect, request)).await;
+        let answer =
+            tokio::time::timeout(ANSWER_BOUND, self.cache.cloud.send(&identity, Lane::Reflect, request))
+                .await;
         let answer = answer.map_err(|_| Stop::Event(Event::Failed))?.map_err(|error| {
             tracing::debug!(collection = %self.collection.key(), %error, "a reflector got no answer");
             Stop::Event(Event::Failed)
@@ -323,9 +338,8 @@ impl Reflector {
     /// Whether the answer is in the representation that was asked for, and not a portal's page.
     fn is_kubernetes(&self, answer: &Response<Incoming>) -> bool {
         let said = answer.headers().get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok());
-        said.and_then(Representation::of_content_type).is_some_and(|r| {
-            r.encoding == self.collection.key().representation.encoding
-        })
+        said.and_then(Representation::of_content_type)
+            .is_some_and(|r| r.encoding == self.collection.key().representation.encoding)
     }
 }
 
@@ -349,7 +363,8 @@ fn request(key: &CollectionKey, list: bool, more: &str, identity: &Identity) -> 
     *request.uri_mut() = path.trim_end_matches(['?', '&']).parse().unwrap_or_default();
     let headers = request.headers_mut();
     headers.insert(header::ACCEPT, HeaderValue::from_static(key.representation.accept(list)));
-    headers.insert(header::USER_AGENT, HeaderValue::from_static(concat!("yurthub/", env!("CARGO_PKG_VERSION"))));
+    headers
+        .insert(header::USER_AGENT, HeaderValue::from_static(concat!("yurthub/", env!("CARGO_PKG_VERSION"))));
     if let Identity::Bearer(value) = identity {
         headers.insert(header::AUTHORIZATION, value.clone());
     }

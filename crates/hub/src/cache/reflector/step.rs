@@ -67,8 +67,15 @@ mod tests {
     use super::*;
 
     const EVENTS: [Event; 9] = [
-        Event::LinkUp, Event::Listed, Event::Finished, Event::Gone, Event::Refused, Event::Failed, Event::LinkLost,
-        Event::Paused, Event::Unused,
+        Event::LinkUp,
+        Event::Listed,
+        Event::Finished,
+        Event::Gone,
+        Event::Refused,
+        Event::Failed,
+        Event::LinkLost,
+        Event::Paused,
+        Event::Unused,
     ];
 
     fn next(state: State, event: Event) -> State {

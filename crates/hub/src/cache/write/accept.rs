@@ -64,8 +64,12 @@ impl From<Mismatch> for Refused {
     fn from(mismatch: Mismatch) -> Self {
         match mismatch {
             Mismatch::Bad(why) => Refused::Final(400, "BadRequest", why),
-            Mismatch::Conflict(why) => Refused::Final(409, "Conflict", format!("the object has been modified: {why}")),
-            Mismatch::Patch(code, why) => Refused::Final(code, if code == 422 { "Invalid" } else { "BadRequest" }, why),
+            Mismatch::Conflict(why) => {
+                Refused::Final(409, "Conflict", format!("the object has been modified: {why}"))
+            }
+            Mismatch::Patch(code, why) => {
+                Refused::Final(code, if code == 422 { "Invalid" } else { "BadRequest" }, why)
+            }
         }
     }
 }
@@ -110,7 +114,8 @@ impl Cache {
     }
 
     fn check_owner(&self, request: &ResourceRequest, object: &Value) -> Result<(), Refused> {
-        let bound = request.resource.is("", "pods") || request.resource.is("resource.k8s.io", "resourceslices");
+        let bound =
+            request.resource.is("", "pods") || request.resource.is("resource.k8s.io", "resourceslices");
         if bound && !object::runs_on(object, &self.node_name) {
             return Err(Refused::Later(Reason::CloudOnly, "the object belongs to another node".to_owned()));
         }
@@ -165,7 +170,8 @@ impl Cache {
         let version = ring::LOCAL + self.front.write(|w| w.next_local_version()).await?;
         set_version(&mut object, version);
         let uid = uid_of(&object).to_owned();
-        let written = Written { kind: (&kind).into(), base: Value::Null, object: object.clone(), patch: Value::Null };
+        let written =
+            Written { kind: (&kind).into(), base: Value::Null, object: object.clone(), patch: Value::Null };
         let local = LocalObject { version, uid, operation: Operation::Update, written, ephemeral: true };
         self.overlay.put(&write.request.resource, &key, local);
         let code = if write.request.verb == Verb::Create { 201 } else { 200 };
@@ -181,7 +187,10 @@ impl Cache {
         let slices = resource.is("resource.k8s.io", "resourceslices");
         let own = if slices { object::runs_on(&body, &self.node_name) } else { name == self.node_name };
         if !own {
-            return Err(Refused::Later(Reason::CloudOnly, "only the node's own objects can be created offline".to_owned()));
+            return Err(Refused::Later(
+                Reason::CloudOnly,
+                "only the node's own objects can be created offline".to_owned(),
+            ));
         }
         let named = ResourceRequest { name: Some(name.to_owned()), verb: Verb::Get, ..write.request.clone() };
         match self.object(&named, &[JSON], Scope::Held).await? {
@@ -195,7 +204,10 @@ impl Cache {
         let kind = TypeMeta::new("v1", "Pod");
         let body = parse(write, &kind)?;
         if object::mirror_hash(&body).is_none() || !object::runs_on(&body, &self.node_name) {
-            return Err(Refused::Later(Reason::CloudOnly, "only mirror pods can be created offline".to_owned()));
+            return Err(Refused::Later(
+                Reason::CloudOnly,
+                "only mirror pods can be created offline".to_owned(),
+            ));
         }
         let name = body.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default().to_owned();
         let named = ResourceRequest { name: Some(name.clone()), verb: Verb::Get, ..write.request.clone() };
@@ -215,7 +227,8 @@ impl Cache {
         let mut object = new_object(&kind, body, namespace)?;
         let text = |at: &str| object.pointer(at).and_then(Value::as_str).unwrap_or_default().to_owned();
         let key = ObjectKey::new(&text("/metadata/namespace"), &text("/metadata/name"));
-        let written = Written { kind: (&kind).into(), base: Value::Null, object: object.clone(), patch: Value::Null };
+        let written =
+            Written { kind: (&kind).into(), base: Value::Null, object: object.clone(), patch: Value::Null };
         let version = self.journal(resource, &key, uid_of(&object), Operation::Create, written).await?;
         set_version(&mut object, version);
         Ok(Accepted { code: 201, kind, object })
@@ -234,10 +247,14 @@ impl Cache {
         let uid = uid_of(&current).to_owned();
         let wanted = body.pointer("/preconditions/uid").and_then(Value::as_str);
         if wanted.is_some_and(|w| w != uid) {
-            let why = format!("Precondition failed: UID in precondition: {}, UID in object meta: {uid}", wanted.unwrap_or_default());
+            let why = format!(
+                "Precondition failed: UID in precondition: {}, UID in object meta: {uid}",
+                wanted.unwrap_or_default()
+            );
             return Err(Refused::Final(409, "Conflict", why));
         }
-        let base = self.overlay.get(&request.resource, &key).map_or_else(|| current.clone(), |l| l.written.base);
+        let base =
+            self.overlay.get(&request.resource, &key).map_or_else(|| current.clone(), |l| l.written.base);
         let written = Written { kind: (&kind).into(), base, object: Value::Null, patch: Value::Null };
         self.journal(&request.resource, &key, &uid, Operation::Delete, written).await?;
         Ok(Accepted { code: 200, kind, object: current })
@@ -288,7 +305,8 @@ impl Cache {
         let whole = ResourceRequest { subresource: None, verb: Verb::Get, ..request.clone() };
         match self.object(&whole, &[JSON], Scope::Held).await? {
             ObjectAnswer::Held(view) => {
-                let object = serde_json::from_slice(&view.body).map_err(|e| Refused::Later(Reason::StoreFailed, e.to_string()))?;
+                let object = serde_json::from_slice(&view.body)
+                    .map_err(|e| Refused::Later(Reason::StoreFailed, e.to_string()))?;
                 Ok((view.kind, object))
             }
             ObjectAnswer::Absent => {
@@ -306,35 +324,49 @@ fn right(request: &ResourceRequest, node_name: &str) -> Right {
     let change = matches!(request.verb, Verb::Update | Verb::Patch);
     let of = |group, resource| request.resource.is(group, resource);
     match (request.verb, subresource) {
-        (verb, None) if of("coordination.k8s.io", "leases") && request.namespace.as_deref() == Some(LEASES) => {
+        (verb, None)
+            if of("coordination.k8s.io", "leases") && request.namespace.as_deref() == Some(LEASES) =>
+        {
             if verb == Verb::Create || (change && own) { Right::Lease } else { Right::None }
         }
-        (_, None | Some("status")) if of("", "nodes") && change && own => Right::Modify { status: subresource.is_some() },
+        (_, None | Some("status")) if of("", "nodes") && change && own => {
+            Right::Modify { status: subresource.is_some() }
+        }
         (_, Some("status")) if of("", "pods") && change => Right::Modify { status: true },
         (Verb::Delete, None) if of("", "pods") => Right::DeletePod,
         (Verb::Create, None) if of("", "pods") => Right::CreateMirror,
         (Verb::Create, None) if of("", "nodes") || is_nodes_own(request) => Right::Create,
         (_, None) if of("storage.k8s.io", "csinodes") && change && own => Right::Modify { status: false },
         (_, None) if of("resource.k8s.io", "resourceslices") && change => Right::Modify { status: false },
-        (Verb::DeleteCollection, None) if of("resource.k8s.io", "resourceslices") && slices::are_of(request, node_name) => {
+        (Verb::DeleteCollection, None)
+            if of("resource.k8s.io", "resourceslices") && slices::are_of(request, node_name) =>
+        {
             Right::WipeSlices
         }
-        (Verb::Create | Verb::Patch, None) if of("", "events") || of("events.k8s.io", "events") => Right::Event,
+        (Verb::Create | Verb::Patch, None) if of("", "events") || of("events.k8s.io", "events") => {
+            Right::Event
+        }
         _ => Right::None,
     }
 }
 
 fn is_nodes_own(request: &ResourceRequest) -> bool {
-    request.resource.is("storage.k8s.io", "csinodes") || request.resource.is("resource.k8s.io", "resourceslices")
+    request.resource.is("storage.k8s.io", "csinodes")
+        || request.resource.is("resource.k8s.io", "resourceslices")
 }
 
 fn named(request: &ResourceRequest) -> Result<ObjectKey, Refused> {
-    request.object_key().ok_or_else(|| Refused::Final(400, "BadRequest", "the request names no object".to_owned()))
+    request
+        .object_key()
+        .ok_or_else(|| Refused::Final(400, "BadRequest", "the request names no object".to_owned()))
 }
 
 fn unknown(request: &ResourceRequest) -> Refused {
     let name = request.name.as_deref().unwrap_or_default();
-    Refused::Later(Reason::NotHeld, format!("{} {name:?} is not held by this node", qualified(&request.resource)))
+    Refused::Later(
+        Reason::NotHeld,
+        format!("{} {name:?} is not held by this node", qualified(&request.resource)),
+    )
 }
 
 fn exists(resource: &Resource, name: &str) -> Refused {
@@ -370,11 +402,19 @@ fn parse(write: &LocalWrite<'_>, kind: &TypeMeta) -> Result<Value, Refused> {
     }
 }
 
-fn apply(write: &LocalWrite<'_>, kind: &TypeMeta, current: &Value, body: &Value, status: bool) -> Result<Value, Refused> {
+fn apply(
+    write: &LocalWrite<'_>,
+    kind: &TypeMeta,
+    current: &Value,
+    body: &Value,
+    status: bool,
+) -> Result<Value, Refused> {
     let change = match write.request.verb {
         Verb::Patch => {
             let how = PatchType::of_content_type(write.content_type);
-            let how = how.ok_or_else(|| Refused::Final(415, "UnsupportedMediaType", format!("{:?} is no patch", write.content_type)))?;
+            let how = how.ok_or_else(|| {
+                Refused::Final(415, "UnsupportedMediaType", format!("{:?} is no patch", write.content_type))
+            })?;
             Change::Patch(how, body)
         }
         _ => Change::Replace(body),
@@ -421,8 +461,16 @@ mod tests {
             ("PUT", "/apis/storage.k8s.io/v1/csinodes/edge-2", Right::None),
             ("POST", "/api/v1/namespaces/d/configmaps", Right::None),
             ("DELETE", "/apis/resource.k8s.io/v1/resourceslices", Right::None),
-            ("DELETE", "/apis/resource.k8s.io/v1/resourceslices?fieldSelector=spec.nodeName%3Dedge-1", Right::WipeSlices),
-            ("DELETE", "/apis/resource.k8s.io/v1/resourceslices?fieldSelector=spec.nodeName%3Dedge-2", Right::None),
+            (
+                "DELETE",
+                "/apis/resource.k8s.io/v1/resourceslices?fieldSelector=spec.nodeName%3Dedge-1",
+                Right::WipeSlices,
+            ),
+            (
+                "DELETE",
+                "/apis/resource.k8s.io/v1/resourceslices?fieldSelector=spec.nodeName%3Dedge-2",
+                Right::None,
+            ),
         ];
         for (method, path, expected) in cases {
             let (path, query) = path.split_once('?').unwrap_or((path, ""));

@@ -131,7 +131,11 @@ impl Cache {
             let body = masked(&collection, &kind, &written.object);
             collection.mask(key, Mask { version, body, delivered: None }, row.as_ref());
         }
-        self.overlay.put(resource, key, LocalObject { version, uid: uid.to_owned(), operation, written, ephemeral: false });
+        self.overlay.put(
+            resource,
+            key,
+            LocalObject { version, uid: uid.to_owned(), operation, written, ephemeral: false },
+        );
         Ok(())
     }
 

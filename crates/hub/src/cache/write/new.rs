@@ -38,7 +38,8 @@ pub(super) fn new_object(kind: &TypeMeta, body: &Value, namespace: Option<&str>)
 }
 
 fn generated(prefix: &str) -> String {
-    let suffix = random::<SUFFIX>().map(|b| ALPHABET.get(usize::from(b) % ALPHABET.len()).copied().unwrap_or(b'b'));
+    let suffix =
+        random::<SUFFIX>().map(|b| ALPHABET.get(usize::from(b) % ALPHABET.len()).copied().unwrap_or(b'b'));
     prefix.chars().take(PREFIX).chain(suffix.map(char::from)).collect()
 }
 
@@ -78,7 +79,8 @@ mod tests {
             object.map(|o| o["metadata"]["name"].as_str().unwrap().to_owned())
         };
         assert_eq!(named(json!({"name": "a", "generateName": "b."})).unwrap(), "a");
-        let (first, second) = (named(json!({"generateName": "a."})).unwrap(), named(json!({"generateName": "a."})).unwrap());
+        let (first, second) =
+            (named(json!({"generateName": "a."})).unwrap(), named(json!({"generateName": "a."})).unwrap());
         assert_ne!(first, second);
         let suffix = first.strip_prefix("a.").unwrap();
         assert!(suffix.len() == SUFFIX && suffix.bytes().all(|b| ALPHABET.contains(&b)), "{first}");

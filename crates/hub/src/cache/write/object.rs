@@ -28,7 +28,12 @@ pub enum Change<'a> {
 
 /// The object after the change; of a status only `status` and metadata change, of the rest never the
 /// status, and never what identifies it (`pkg/registry/core/{node,pod}/strategy.go`).
-pub fn changed(kind: &TypeMeta, current: &Value, change: Change<'_>, status: bool) -> Result<Value, Mismatch> {
+pub fn changed(
+    kind: &TypeMeta,
+    current: &Value,
+    change: Change<'_>,
+    status: bool,
+) -> Result<Value, Mismatch> {
     let mut after = match change {
         Change::Patch(how, patch) => {
             same_object(current, patch)?;
@@ -47,7 +52,15 @@ pub fn changed(kind: &TypeMeta, current: &Value, change: Change<'_>, status: boo
     }
     let metadata = fields.entry("metadata").or_insert_with(|| Value::Object(Map::new()));
     if let (Some(metadata), Some(before)) = (metadata.as_object_mut(), current.get("metadata")) {
-        for field in ["name", "namespace", "uid", "resourceVersion", "creationTimestamp", "deletionTimestamp", "generation"] {
+        for field in [
+            "name",
+            "namespace",
+            "uid",
+            "resourceVersion",
+            "creationTimestamp",
+            "deletionTimestamp",
+            "generation",
+        ] {
             keep(metadata, before, field);
         }
     }
@@ -125,11 +138,15 @@ mod tests {
 
     #[test]
     fn a_status_patch_changes_the_status_and_nothing_else() {
-        let after = patched(json!({
-            "metadata": {"uid": "u1", "name": "b"},
-            "spec": {"nodeName": "other"},
-            "status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}
-        }), true).unwrap();
+        let after = patched(
+            json!({
+                "metadata": {"uid": "u1", "name": "b"},
+                "spec": {"nodeName": "other"},
+                "status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}
+            }),
+            true,
+        )
+        .unwrap();
         assert_eq!(after["status"]["phase"], "Running");
         assert_eq!(after["status"]["conditions"], json!([{"type": "Ready", "status": "True"}]));
         assert_eq!((&after["spec"], &after["metadata"]), (&pod()["spec"], &pod()["metadata"]));
@@ -137,7 +154,9 @@ mod tests {
 
     #[test]
     fn another_patch_leaves_the_status() {
-        let after = patched(json!({"metadata": {"labels": {"a": "b"}}, "status": {"phase": "Running"}}), false).unwrap();
+        let after =
+            patched(json!({"metadata": {"labels": {"a": "b"}}, "status": {"phase": "Running"}}), false)
+                .unwrap();
         assert_eq!(after["metadata"]["labels"]["a"], "b");
         assert_eq!(after["status"], pod()["status"]);
     }

@@ -11,8 +11,8 @@ use yurt_api::representation::{Encoding, Representation};
 use yurt_api::resource::Resource;
 use yurt_store::Operation;
 
-use super::Written;
 use super::super::ObjectView;
+use super::Written;
 use crate::clock;
 use crate::respond;
 
@@ -40,13 +40,22 @@ pub struct Overlay {
 
 impl Default for Overlay {
     fn default() -> Self {
-        Overlay { objects: Mutex::default(), gate: tokio::sync::Mutex::default(), unpushed: watch::channel(false).0 }
+        Overlay {
+            objects: Mutex::default(),
+            gate: tokio::sync::Mutex::default(),
+            unpushed: watch::channel(false).0,
+        }
     }
 }
 
 impl Overlay {
     /// The object as the node left it: `Some(None)` when the node deleted it, `None` when it wrote nothing.
-    pub fn view(&self, resource: &Resource, key: &ObjectKey, wanted: &[Representation]) -> Option<Option<ObjectView>> {
+    pub fn view(
+        &self,
+        resource: &Resource,
+        key: &ObjectKey,
+        wanted: &[Representation],
+    ) -> Option<Option<ObjectView>> {
         let local = self.get(resource, key)?;
         if !local.written.object.is_object() {
             return Some(None);

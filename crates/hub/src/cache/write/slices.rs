@@ -15,7 +15,8 @@ use crate::cache::{Cache, Scope};
 /// Whether the request is about the slices of this node and of no other.
 pub(super) fn are_of(request: &ResourceRequest, node_name: &str) -> bool {
     let options = &request.options;
-    options.label_selector.is_empty() && options.field_selector.canonical() == format!("spec.nodeName={node_name}")
+    options.label_selector.is_empty()
+        && options.field_selector.canonical() == format!("spec.nodeName={node_name}")
 }
 
 /// Whether a journal entry is the wipe: a deletion that names no object.
@@ -29,7 +30,10 @@ impl Cache {
         let resource = &write.request.resource;
         let kind = TypeMeta::new(&resource.api_version(), "ResourceSlice");
         for held in self.held_slices(write.request).await? {
-            let key = ObjectKey::new("", held.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default());
+            let key = ObjectKey::new(
+                "",
+                held.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default(),
+            );
             let uid = uid_of(&held).to_owned();
             let base = self.overlay.get(resource, &key).map_or(held, |local| local.written.base);
             let gone = Written { kind: (&kind).into(), base, ..Written::default() };
