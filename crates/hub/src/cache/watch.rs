@@ -47,7 +47,7 @@ pub struct WatchRequest<'a> {
 /// What a watch can get from the cache.
 pub enum WatchPlan {
     /// This stream.
-    Served(Served),
+    Served(Box<Served>),
     /// The history does not reach back to the asked version.
     TooOld,
     /// No collection holds what it is about.
@@ -121,7 +121,8 @@ impl Cache {
             shutdown: self.shutdown.clone(),
             over: false,
         };
-        Ok(WatchPlan::Served(Served { collection, representation: candidate.representation, state }))
+        let representation = candidate.representation;
+        Ok(WatchPlan::Served(Box::new(Served { collection, representation, state })))
     }
 
     /// The collection's objects as ADDED frames; returns the version they are of.

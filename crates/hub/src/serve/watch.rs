@@ -29,10 +29,11 @@ impl Pipeline {
 
     async fn watch_online(self: &Arc<Self>, asked: Asked) -> Response<Body> {
         let Some(request) = asked.resource() else { return asked.refuse(Reason::BadRequest, "no resource") };
-        if !needs_upstream(request) && self.may_share(&asked).await {
-            if let Some(answer) = self.shared(&asked, request).await {
-                return answer;
-            }
+        if !needs_upstream(request)
+            && self.may_share(&asked).await
+            && let Some(answer) = self.shared(&asked, request).await
+        {
+            return answer;
         }
         self.watch_through(asked).await
     }
@@ -128,7 +129,7 @@ fn needs_upstream(request: &ResourceRequest) -> bool {
     options.send_initial_events == Some(true) && options.resource_version.is_none()
 }
 
-fn stream(served: crate::cache::Served, reason: Reason) -> Response<Body> {
+fn stream(served: Box<crate::cache::Served>, reason: Reason) -> Response<Body> {
     let age = clock::unix() - served.collection.observed_at();
     let content_type = served.representation.content_type(true);
     let mut response = Response::new(respond::streaming(served.stream()));
