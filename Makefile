@@ -9,7 +9,7 @@ test:
 	cargo test --workspace
 
 e2e:
-	cargo run --release -p e2e -- run --boots 3
+	cargo run --release -p e2e -- run
 
 playground:
 	cargo run --release -p playground
