@@ -1,7 +1,9 @@
 //! Where a request goes, and why. Pure: request, caller, link, in; a route that carries its reason, out.
 
+use http::{HeaderMap, Method, header};
 use yurt_api::request::{RequestInfo, RequestKind, ResourceRequest, Verb};
 
+use crate::cache::version;
 use crate::connectivity::State;
 use crate::credential::{reviews, vault};
 use crate::identify::Caller;
@@ -53,8 +55,30 @@ impl Route {
     }
 }
 
+/// What the head of a request says beside what it is about.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Manner {
+    /// The method is GET.
+    pub get: bool,
+    /// The connection is to become something else.
+    pub upgrade: bool,
+    /// The caller wants to be taken for somebody else (`Impersonate-*`).
+    pub impersonates: bool,
+}
+
+impl Manner {
+    /// Reads a head.
+    pub fn of(method: &Method, headers: &HeaderMap) -> Self {
+        Manner {
+            get: method == Method::GET,
+            upgrade: headers.contains_key(header::UPGRADE),
+            impersonates: headers.keys().any(|name| name.as_str().starts_with("impersonate-")),
+        }
+    }
+}
+
 /// The route of a request.
-pub fn route(info: &RequestInfo, caller: &Caller, link: State, upgrade: bool) -> Route {
+pub fn route(info: &RequestInfo, caller: &Caller, link: State, manner: Manner) -> Route {
     if let Caller::Foreign(_) = caller {
         return Route::Refuse(Reason::ForeignCertificate);
     }
@@ -63,7 +87,12 @@ pub fn route(info: &RequestInfo, caller: &Caller, link: State, upgrade: bool) ->
         return Route::Refuse(Reason::UnknownCaller);
     }
     match &info.kind {
-        _ if upgrade => away.map_or(Route::Tunnel(Reason::Online), Route::Refuse),
+        _ if manner.upgrade => away.map_or(Route::Tunnel(Reason::Online), Route::Refuse),
+        // Only the cloud can say whether the caller may be somebody else, and what that one may read.
+        _ if manner.impersonates => {
+            away.map_or(Route::Pass(Reason::Online), |_| Route::Refuse(Reason::NotGranted))
+        }
+        RequestKind::NonResource if !manner.get => away.map_or(Route::Pass(Reason::Online), Route::Refuse),
         RequestKind::NonResource => document(&info.path, away),
         RequestKind::Resource(request) => resource(request, caller, away),
     }
@@ -96,7 +125,7 @@ fn resource(request: &ResourceRequest, caller: &Caller, away: Option<Reason>) ->
     match request.verb {
         Verb::Watch => Route::Watch(reason),
         Verb::Get | Verb::List if away.is_some() => Route::View(reason),
-        Verb::Get | Verb::List if is_relaxed(request) => Route::Fresh(Reason::Live),
+        Verb::Get | Verb::List if version::not_older_than(request).is_some() => Route::Fresh(Reason::Live),
         Verb::Get | Verb::List => Route::Read(reason),
         Verb::Create
             if *caller == Caller::Node
@@ -109,16 +138,6 @@ fn resource(request: &ResourceRequest, caller: &Caller, away: Option<Reason>) ->
             (_, Some(_)) => Route::Refuse(Reason::CloudOnly),
         },
     }
-}
-
-/// Whether the client is content with a state that is not the newest
-/// (`k8s.io/apiserver/pkg/storage/interfaces.go`: NotOlderThan is the default with a version).
-fn is_relaxed(request: &ResourceRequest) -> bool {
-    let options = &request.options;
-    let version = options.resource_version.as_deref();
-    options.continue_token.is_none()
-        && version == Some("0")
-        && options.resource_version_match.as_deref() != Some("Exact")
 }
 
 #[cfg(test)]
@@ -141,7 +160,8 @@ mod tests {
 
     fn routed(method: &str, target: &str, caller: &Caller, link: State) -> Route {
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
-        route(&RequestInfo::parse(method, path, query).unwrap(), caller, link, false)
+        let manner = Manner { get: method == "GET", ..Manner::default() };
+        route(&RequestInfo::parse(method, path, query).unwrap(), caller, link, manner)
     }
 
     #[test]
@@ -156,6 +176,10 @@ mod tests {
                 Route::Read(Online),
                 Route::View(Offline),
             ),
+            ("GET", "/api/v1/pods?resourceVersion=5", Route::Fresh(Live), Route::View(Offline)),
+            ("GET", "/api/v1/pods?resourceVersion=5&limit=1", Route::Read(Online), Route::View(Offline)),
+            ("HEAD", "/version", Route::Pass(Online), Route::Refuse(Offline)),
+            ("OPTIONS", "/api/v1/pods", Route::Pass(Online), Route::Refuse(Offline)),
             ("GET", "/api/v1/pods?watch=1", Route::Watch(Online), Route::Watch(Offline)),
             ("GET", "/api/v1/namespaces/d/pods/a", Route::Read(Online), Route::View(Offline)),
             ("GET", "/api/v1/namespaces/d/pods/a/log", Route::Pass(Online), Route::Refuse(Offline)),
@@ -184,6 +208,16 @@ mod tests {
             routed("PATCH", "/api/v1/nodes/n/status", &Caller::Node, offline()),
             Route::Write(Reason::Offline)
         );
+    }
+
+    #[test]
+    fn who_wants_to_be_another_is_the_clouds_to_judge() {
+        let info = RequestInfo::parse("GET", "/api/v1/pods", "").unwrap();
+        let manner = Manner { get: true, impersonates: true, upgrade: false };
+        for caller in [Caller::Node, token()] {
+            assert_eq!(route(&info, &caller, State::Online, manner), Route::Pass(Reason::Online));
+            assert_eq!(route(&info, &caller, offline(), manner), Route::Refuse(Reason::NotGranted));
+        }
     }
 
     #[test]

@@ -178,6 +178,12 @@ impl Collection {
         self.lock().used = clock::monotonic();
     }
 
+    /// The local writes over it, and the version of the view that they give.
+    pub fn overlaid(&self) -> (BTreeMap<ObjectKey, Mask>, u64) {
+        let inner = self.lock();
+        (inner.masks.clone(), inner.current)
+    }
+
     /// The local writes over it.
     pub fn masks(&self) -> BTreeMap<ObjectKey, Mask> {
         self.lock().masks.clone()

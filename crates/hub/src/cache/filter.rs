@@ -42,7 +42,8 @@ impl Filter {
 /// The part of the collection `key` that is exactly what `request` asks for; `None` when the
 /// collection does not hold all of it or the hub cannot evaluate what remains.
 pub fn cover(key: &CollectionKey, request: &ResourceRequest) -> Option<Filter> {
-    if key.resource != request.resource {
+    // A name in the path of a list or watch is the old form of a watch of one object.
+    if key.resource != request.resource || request.name.is_some() {
         return None;
     }
     let namespace = match (&key.namespace, &request.namespace) {
@@ -57,10 +58,15 @@ pub fn cover(key: &CollectionKey, request: &ResourceRequest) -> Option<Filter> {
     let fields = remaining(&key.fields, &options.field_selector.canonical()).then(|| {
         if key.fields.is_empty() { options.field_selector.clone() } else { FieldSelector::everything() }
     })?;
-    let known = field_labels(&key.resource);
+    // Metadata does not say what the rest of the object is.
+    let known =
+        if key.representation.metadata_only { &METADATA_FIELDS[..] } else { field_labels(&key.resource) };
     let evaluable = fields.paths().all(|p| known.contains(&p));
     evaluable.then_some(Filter { namespace, labels, fields })
 }
+
+/// The fields that every representation has.
+const METADATA_FIELDS: [&str; 2] = ["metadata.name", "metadata.namespace"];
 
 /// A collection without a selector holds all; one with a selector only what the same selector asks for.
 fn remaining(held: &str, wanted: &str) -> bool {

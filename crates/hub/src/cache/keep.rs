@@ -10,6 +10,7 @@ use yurt_api::list::{self, List, ListHeader};
 use yurt_api::object;
 use yurt_api::representation::Representation;
 use yurt_api::request::ResourceRequest;
+use yurt_api::resource::TypeMeta;
 use yurt_store::{Change, CollectionRecord, CollectionState, Document, Fetched, Row};
 
 use super::collection::{Collection, Upstream};
@@ -29,6 +30,9 @@ pub enum NotKept {
     /// It cannot be read, or has no version.
     #[error("undecodable")]
     Undecodable,
+    /// The cloud answered in another form than the client's first choice.
+    #[error("other-form")]
+    OtherForm,
     /// A newer state is held.
     #[error("older")]
     Older,
@@ -104,6 +108,11 @@ impl Cache {
         } else if self.registry.len() >= MAX_COLLECTIONS {
             return Err(NotKept::TooMany);
         }
+        if is_metadata(&list.header.type_meta) != key.representation.metadata_only
+            || list.header.type_meta.kind == "Table"
+        {
+            return Err(NotKept::OtherForm);
+        }
         let rows = rows_of(&key, &list)?;
         if !self.connectivity.reachable() {
             return Err(NotKept::LinkLost);
@@ -175,6 +184,9 @@ impl Cache {
         let encoding = representation.encoding;
         let undecodable = |_| NotKept::Undecodable;
         let type_meta = object::type_meta(encoding, body).map_err(undecodable)?;
+        if is_metadata(&type_meta) != representation.metadata_only {
+            return Err(NotKept::OtherForm);
+        }
         let item = object::to_item(encoding, body).map_err(undecodable)?;
         let meta = object::meta(encoding, &item).map_err(undecodable)?;
         let asked = request.object_key();
@@ -213,6 +225,10 @@ impl Cache {
             let _ = self.front.write(move |w| w.put_document(&document)).await;
         }
     }
+}
+
+fn is_metadata(kind: &TypeMeta) -> bool {
+    kind.api_version.starts_with("meta.k8s.io/") && kind.kind.starts_with("PartialObjectMetadata")
 }
 
 /// The rows of a list, in item form, each standing alone so that one kept object does not keep the

@@ -13,6 +13,7 @@ mod read;
 mod reflector;
 mod registry;
 pub mod ring;
+pub mod version;
 mod watch;
 pub mod write;
 
@@ -22,7 +23,7 @@ use yurt_store::OpenReport;
 
 pub use collection::Collection;
 pub use front::{Front, FrontError};
-pub use read::{ListView, ObjectAnswer, ObjectView, Scope};
+pub use read::{ListAnswer, ListView, ObjectAnswer, ObjectView, Scope};
 pub use registry::{Filling, Registry};
 pub use watch::{Served, WatchPlan, WatchRequest};
 

@@ -16,8 +16,17 @@ use yurt_store::{CollectionState, Reader, StoreError};
 
 use super::collection::{Collection, Mask};
 use super::filter::{Filter, cover};
+use super::version::{self, Unfit};
 use super::{Cache, FrontError};
 use crate::respond;
+
+/// Every form in which objects are held.
+const REPRESENTATIONS: [Representation; 4] = [
+    Representation { encoding: Encoding::Json, metadata_only: false },
+    Representation { encoding: Encoding::Json, metadata_only: true },
+    Representation { encoding: Encoding::Protobuf, metadata_only: false },
+    Representation { encoding: Encoding::Protobuf, metadata_only: true },
+];
 
 /// Which collections may answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,12 +63,24 @@ pub struct ObjectView {
     pub observed_at: i64,
 }
 
+/// What the store has of a list.
+pub enum ListAnswer {
+    /// All of it is held.
+    Held(ListView),
+    /// It is held, but not of the version that is asked for.
+    Unfit(Unfit),
+    /// No collection holds all of it.
+    Unknown,
+}
+
 /// What the store knows of one object.
 pub enum ObjectAnswer {
     /// It is held.
     Held(Box<ObjectView>),
     /// A complete collection is held, and the object is not in it.
     Absent,
+    /// It is held, but not of the version that is asked for.
+    Unfit(Unfit),
     /// Nothing is known.
     Unknown,
 }
@@ -90,24 +111,28 @@ impl Cache {
             let live = c.collection.state() == CollectionState::Live;
             let preferred = wanted.first() == Some(&c.representation);
             let as_held = c.representation == c.collection.key().representation;
-            (live, preferred, as_held, c.filter.is_everything(), c.collection.observed_at())
+            // What is newer is truer, however it has to be written.
+            (live, c.collection.version(), preferred, as_held, c.filter.is_everything())
         })
     }
 
-    /// The list that `request` asks for, from the store; `None` when no collection holds all of it.
+    /// The list that `request` asks for, from the store.
     pub async fn list(
         &self,
         request: &ResourceRequest,
         wanted: &[Representation],
         scope: Scope,
-    ) -> Result<Option<ListView>, FrontError> {
-        let Some(candidate) = self.candidate(request, wanted, scope) else { return Ok(None) };
+    ) -> Result<ListAnswer, FrontError> {
+        let Some(candidate) = self.candidate(request, wanted, scope) else { return Ok(ListAnswer::Unknown) };
         candidate.collection.touch();
-        let masks = candidate.collection.masks();
-        self.front.read(move |reader| assemble(reader, &candidate, masks)).await.map(Some)
+        let (masks, view) = candidate.collection.overlaid();
+        if let Err(why) = version::fits(request, candidate.collection.version(), view) {
+            return Ok(ListAnswer::Unfit(why));
+        }
+        self.front.read(move |reader| assemble(reader, &candidate, masks, view)).await.map(ListAnswer::Held)
     }
 
-    /// The object that `request` names, from the store.
+    /// The object that `request` names, from the store: what the newest of all that is held says of it.
     pub async fn object(
         &self,
         request: &ResourceRequest,
@@ -115,31 +140,51 @@ impl Cache {
         scope: Scope,
     ) -> Result<ObjectAnswer, FrontError> {
         let Some(key) = request.object_key() else { return Ok(ObjectAnswer::Unknown) };
-        if scope == Scope::Held && request.subresource.is_none() {
+        let whole = request.subresource.is_none();
+        if scope == Scope::Held && whole {
             match self.overlay.view(&request.resource, &key, wanted) {
                 Some(Some(view)) => return Ok(ObjectAnswer::Held(Box::new(view))),
                 Some(None) => return Ok(ObjectAnswer::Absent),
                 None => {}
             }
         }
-        let mut absent = false;
-        if request.subresource.is_none() {
-            for collection in self.registry.of(&request.resource) {
-                let Some(representation) = written_as(&collection, wanted, scope) else { continue };
-                if !may_contain(&collection, &key) {
-                    continue;
-                }
-                match self.in_collection(&collection, &key, representation).await? {
-                    Some(view) => return Ok(ObjectAnswer::Held(Box::new(view))),
-                    None => absent |= must_contain(&collection, &key),
-                }
+        let (mut answer, mut version) = (ObjectAnswer::Unknown, 0);
+        if whole {
+            (answer, version) = self.in_collections(request, &key, wanted, scope).await?;
+        }
+        if scope == Scope::Held
+            && let Some(fetched) = self.fetched(request, key, wanted).await?.filter(|f| f.0 > version)
+        {
+            version = fetched.0;
+            answer = ObjectAnswer::Held(Box::new(fetched.1));
+        }
+        match version::fits(request, version, version) {
+            Err(why) if !matches!(answer, ObjectAnswer::Unknown) => Ok(ObjectAnswer::Unfit(why)),
+            _ => Ok(answer),
+        }
+    }
+
+    /// What the newest collection says that knows of the object, and that collection's version.
+    async fn in_collections(
+        &self,
+        request: &ResourceRequest,
+        key: &ObjectKey,
+        wanted: &[Representation],
+        scope: Scope,
+    ) -> Result<(ObjectAnswer, u64), FrontError> {
+        let mut held = self.registry.of(&request.resource);
+        held.retain(|c| may_contain(c, key));
+        held.sort_by_key(|c| std::cmp::Reverse(c.version()));
+        for collection in held {
+            let Some(representation) = written_as(&collection, wanted, scope) else { continue };
+            let version = collection.version();
+            match self.in_collection(&collection, key, representation).await? {
+                Some(view) => return Ok((ObjectAnswer::Held(Box::new(view)), version)),
+                None if must_contain(&collection, key) => return Ok((ObjectAnswer::Absent, version)),
+                None => {}
             }
         }
-        match absent {
-            true => Ok(ObjectAnswer::Absent),
-            false if scope == Scope::Held => self.fetched(request, key, wanted).await,
-            false => Ok(ObjectAnswer::Unknown),
-        }
+        Ok((ObjectAnswer::Unknown, 0))
     }
 
     async fn in_collection(
@@ -167,31 +212,40 @@ impl Cache {
         }))
     }
 
+    /// The newest answer to a GET of the object that can be written as wanted, and its version.
     async fn fetched(
         &self,
         request: &ResourceRequest,
         key: ObjectKey,
         wanted: &[Representation],
-    ) -> Result<ObjectAnswer, FrontError> {
+    ) -> Result<Option<(u64, ObjectView)>, FrontError> {
         let resource = request.resource.clone();
         let subresource = request.subresource.clone().unwrap_or_default();
-        let held = self.front.read(move |r| {
-            // Any representation will do, the wanted one first.
-            r.fetched(&resource, &key, &subresource, None)
+        let all = self.front.read(move |r| {
+            let each = REPRESENTATIONS.map(|form| r.fetched(&resource, &key, &subresource, Some(form)));
+            each.into_iter().collect::<Result<Vec<_>, _>>()
         });
-        let Some(fetched) = held.await? else { return Ok(ObjectAnswer::Unknown) };
-        let held = fetched.representation;
-        let Some(representation) = convertible(held, &fetched.type_meta, wanted) else {
-            return Ok(ObjectAnswer::Unknown);
-        };
-        let body =
-            respond::object_as(held.encoding, representation.encoding, &fetched.type_meta, &fetched.body);
-        Ok(ObjectAnswer::Held(Box::new(ObjectView {
+        let able = all.await?.into_iter().flatten().filter_map(|fetched| {
+            let representation = convertible(fetched.representation, &fetched.type_meta, wanted)?;
+            Some((fetched, representation))
+        });
+        let newest = able.max_by_key(|(f, r)| (f.resource_version, f.representation == *r));
+        let Some((fetched, representation)) = newest else { return Ok(None) };
+        let from = fetched.representation.encoding;
+        let body = respond::object_as(from, representation.encoding, &fetched.type_meta, &fetched.body);
+        let view = ObjectView {
             body: body.map_err(damaged)?,
             representation,
             kind: fetched.type_meta,
             observed_at: fetched.observed_at,
-        })))
+        };
+        Ok(Some((fetched.resource_version, view)))
+    }
+
+    /// Whether the named object is in the collection, or would be if it existed.
+    pub async fn contains(&self, collection: &Arc<Collection>, request: &ResourceRequest) -> bool {
+        let Some(key) = request.object_key().filter(|key| may_contain(collection, key)) else { return false };
+        must_contain(collection, &key) || matches!(self.base_json(collection, &key).await, Ok(Some(_)))
     }
 
     /// The stored row of an object under any mask, as JSON in object form.
@@ -249,10 +303,11 @@ fn assemble(
     reader: &Reader,
     candidate: &Candidate,
     masks: BTreeMap<ObjectKey, Mask>,
+    view: u64,
 ) -> Result<ListView, StoreError> {
     let collection = &candidate.collection;
     let mut items: Vec<Bytes> = Vec::new();
-    let version = each_item(reader, candidate, masks, &mut |item| items.push(item))?;
+    let version = each_item(reader, candidate, masks, view, &mut |item| items.push(item))?;
     let header = ListHeader { resource_version: version, ..collection.header() };
     let pieces = list::assemble(candidate.representation.encoding, &header, &items);
     let observed_at = collection.observed_at();
@@ -260,11 +315,12 @@ fn assemble(
 }
 
 /// Hands every item of the view to `each`, in the order of keys, as the client gets it in item form.
-/// Returns the version of the view.
+/// `masks` and `view` were taken together. Returns the version of what was handed out.
 pub(super) fn each_item(
     reader: &Reader,
     candidate: &Candidate,
     masks: BTreeMap<ObjectKey, Mask>,
+    view: u64,
     each: &mut dyn FnMut(Bytes),
 ) -> Result<u64, StoreError> {
     let writing = Writing { candidate, from: candidate.collection.key().representation.encoding };
@@ -301,7 +357,6 @@ pub(super) fn each_item(
     if let Some(error) = failure {
         return Err(error);
     }
-    let view = candidate.collection.view_version();
     Ok(if super::ring::is_local(view) { view } else { record.header.resource_version })
 }
 

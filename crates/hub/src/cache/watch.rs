@@ -133,12 +133,12 @@ impl Cache {
         pending: &mut VecDeque<Bytes>,
     ) -> Result<u64, FrontError> {
         let candidate = candidate.clone();
-        let masks = candidate.collection.masks();
+        let (masks, view) = candidate.collection.overlaid();
         let (frames, version) = self
             .front
             .read(move |reader| {
                 let mut frames = VecDeque::new();
-                let version = super::read::each_item(reader, &candidate, masks, &mut |item| {
+                let version = super::read::each_item(reader, &candidate, masks, view, &mut |item| {
                     let object = object::to_object(
                         candidate.representation.encoding,
                         &item,

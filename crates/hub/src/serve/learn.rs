@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use yurt_api::request::ResourceRequest;
+use yurt_api::request::{ResourceRequest, Verb};
 
 use super::{Asked, Pipeline};
+use crate::cache::filter::cover;
 use crate::cache::grants::Verdict;
 use crate::cache::{Cache, FrontError};
 use crate::credential::reviews;
@@ -58,19 +59,38 @@ impl Pipeline {
 }
 
 impl Cache {
-    /// Whether the node's own identity may read this offline: what it was granted, and all that its
-    /// own collections hold (the node authorizer gives get, list and watch of them alike).
+    /// Whether the node's own identity may read this offline: what it was granted, what its own
+    /// collections hold, and what it wrote itself.
     pub async fn node_may(&self, request: &ResourceRequest) -> bool {
-        let own = self.registry.of(&request.resource).iter().any(|c| {
-            let inside = c.key().namespace.is_none() || c.key().namespace == request.namespace;
-            c.node_owned() && inside
-        });
-        let node_object = request.name.as_deref() == Some(self.node_name());
         let written =
             request.object_key().is_some_and(|key| self.overlay.get(&request.resource, &key).is_some());
-        if own || node_object || written {
+        if written || self.is_of_node(request) || self.opened_by_node(request).await {
             return true;
         }
         matches!(self.grants.verdict(self.node_user(), request).await, Ok(Verdict::Fresh | Verdict::Old))
+    }
+
+    /// The node's own objects (the node authorizer's rule for them).
+    fn is_of_node(&self, request: &ResourceRequest) -> bool {
+        let resource = &request.resource;
+        let kind = resource.is("", "nodes")
+            || resource.is("storage.k8s.io", "csinodes")
+            || resource.is("coordination.k8s.io", "leases");
+        kind && request.name.as_deref() == Some(self.node_name())
+    }
+
+    /// Whether a collection that the node opened has it all (the node authorizer gives get, list and
+    /// watch of the same alike).
+    async fn opened_by_node(&self, request: &ResourceRequest) -> bool {
+        for collection in self.registry.of(&request.resource).iter().filter(|c| c.node_owned()) {
+            let inside = match request.verb {
+                Verb::Get => self.contains(collection, request).await,
+                _ => cover(collection.key(), request).is_some(),
+            };
+            if inside {
+                return true;
+            }
+        }
+        false
     }
 }

@@ -11,7 +11,7 @@ mod write;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response, header};
+use http::{HeaderMap, Method, Request, Response, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use yurt_api::representation::{Accepted, Encoding, Representation, negotiate};
@@ -23,7 +23,7 @@ use crate::connectivity::{Connectivity, State};
 use crate::identify::{Caller, Peer, identify};
 use crate::metrics::Metrics;
 use crate::respond::{self, Body, Reason};
-use crate::route::{Route, route};
+use crate::route::{Manner, Route, route};
 
 /// The largest body of a request, in bytes: the apiserver's own limit (`MaxRequestBodyBytes`, 3 MiB).
 const MAX_REQUEST: usize = 3 << 20;
@@ -45,6 +45,9 @@ pub(crate) struct Asked {
     pub(crate) parts: http::request::Parts,
     pub(crate) info: RequestInfo,
     pub(crate) caller: Caller,
+    /// Everything that the client takes, best first.
+    pub(crate) accepted: Vec<Accepted>,
+    /// Those of them that the store can hold; may be empty.
     pub(crate) wanted: Vec<Representation>,
     pub(crate) reason: Reason,
 }
@@ -53,6 +56,24 @@ impl Asked {
     /// The request for a resource; the route makes sure that it is one.
     pub(crate) fn resource(&self) -> Option<&ResourceRequest> {
         self.info.resource()
+    }
+
+    /// What the client likes best, when it is something that a collection can hold.
+    pub(crate) fn preferred(&self) -> Option<Representation> {
+        match self.accepted.first() {
+            Some(Accepted::Held(representation)) => Some(*representation),
+            _ => None,
+        }
+    }
+
+    /// The form of an answer of this encoding, as the apiserver must have understood the client: its
+    /// `Content-Type` does not tell metadata and tables from whole objects. `None` for what is not held.
+    pub(crate) fn form(&self, headers: &HeaderMap) -> Option<Representation> {
+        let encoding =
+            text(headers, header::CONTENT_TYPE).and_then(Representation::of_content_type)?.encoding;
+        let before_table = self.accepted.iter().take_while(|a| **a != Accepted::Table);
+        let held = before_table.filter_map(|a| if let Accepted::Held(r) = a { Some(*r) } else { None });
+        held.into_iter().find(|r| r.encoding == encoding)
     }
 
     /// The encoding for errors: the first that the client takes.
@@ -92,7 +113,8 @@ impl Pipeline {
     ) -> (&'static str, Reason, Response<Body>) {
         let (parts, body) = request.into_parts();
         let caller = identify(peer, &parts.headers, self.cache.node_name());
-        let wanted = held(negotiate(text(&parts.headers, header::ACCEPT)));
+        let accepted = negotiate(text(&parts.headers, header::ACCEPT));
+        let wanted = held(&accepted);
         let parsed =
             RequestInfo::parse(parts.method.as_str(), parts.uri.path(), parts.uri.query().unwrap_or(""));
         let info = match parsed {
@@ -110,11 +132,16 @@ impl Pipeline {
             RequestKind::NonResource => "document",
             RequestKind::Resource(r) => r.verb.as_str(),
         };
-        let upgrade = parts.headers.contains_key(header::UPGRADE);
+        let manner = Manner::of(&parts.method, &parts.headers);
         let link = self.link().await;
-        let route = route(&info, &caller, link, upgrade);
-        let asked = Asked { parts, info, caller, wanted, reason: route.reason() };
-        let answer = self.follow(route, asked, body).await;
+        let route = route(&info, &caller, link, manner);
+        let asked = Asked { parts, info, caller, accepted, wanted, reason: route.reason() };
+        let head = asked.parts.method == Method::HEAD;
+        let mut answer = self.follow(route, asked, body).await;
+        if head {
+            // Whoever made the answer: what follows a head would be taken for the next one's.
+            *answer.body_mut() = respond::full(Bytes::new());
+        }
         (verb, route.reason(), answer)
     }
 
@@ -164,14 +191,8 @@ impl Pipeline {
 }
 
 /// The representations that a client takes and the store can hold.
-fn held(accepted: Vec<Accepted>) -> Vec<Representation> {
-    let mut wanted: Vec<Representation> =
-        accepted.iter().filter_map(|a| if let Accepted::Held(r) = a { Some(*r) } else { None }).collect();
-    // A client that takes only tables or something else still reads errors in JSON.
-    if wanted.is_empty() {
-        wanted.push(Representation { encoding: Encoding::Json, metadata_only: false });
-    }
-    wanted
+fn held(accepted: &[Accepted]) -> Vec<Representation> {
+    accepted.iter().filter_map(|a| if let Accepted::Held(r) = a { Some(*r) } else { None }).collect()
 }
 
 fn refusal_text(reason: Reason) -> &'static str {

@@ -10,15 +10,19 @@ use hyper::body::Incoming;
 use yurt_api::representation::Representation;
 use yurt_api::request::Verb;
 
-use super::upstream::{MAX_OBJECT, Trouble, whole};
-use super::{Asked, Pipeline, text};
+use super::upstream::{MAX_OBJECT, Trouble, speaks_api, whole};
+use super::{Asked, Pipeline};
 use crate::cache::grants::Verdict;
-use crate::cache::{Cache, FrontError, ObjectAnswer, Scope};
+use crate::cache::ring::is_local;
+use crate::cache::version::{self, Unfit};
+use crate::cache::{Cache, FrontError, ListAnswer, ObjectAnswer, Scope};
 use crate::clock;
+use crate::identify::Caller;
 use crate::respond::{self, Body, BoxError, Reason};
 
 /// The largest list that is kept, in bytes; a larger one passes through.
 const MAX_KEPT: usize = 64 << 20;
+const NOT_HELD: &str = "the cloud cannot be reached, and this node does not hold what was asked for";
 /// No first byte by then: the store answers, if it can.
 const VIEW_BOUND: Duration = Duration::from_millis(1800);
 
@@ -32,7 +36,13 @@ impl Pipeline {
                 Err(error) => tracing::warn!(%error, "a view could not be read; the cloud is asked"),
             }
         }
-        self.read(asked).await
+        match asked.resource().and_then(version::not_older_than) {
+            // The cloud would wait in vain for a version of this node's own.
+            Some(local) if is_local(local) => {
+                respond::unfit(Unfit::TooLarge { asked: local, held: 0 }, asked.encoding())
+            }
+            _ => self.read(asked).await,
+        }
     }
 
     /// A read of the newest state.
@@ -67,9 +77,7 @@ impl Pipeline {
     pub(super) async fn view(&self, asked: &Asked, reason: Reason) -> Response<Body> {
         match self.may_read_offline(asked).await {
             Ok(true) => {}
-            Ok(false) => {
-                return asked.refuse(Reason::NotGranted, "the cloud never allowed this read to this caller");
-            }
+            Ok(false) => return self.ungranted(asked),
             Err(refused) => {
                 return asked.refuse(
                     refused,
@@ -77,14 +85,22 @@ impl Pipeline {
                 );
             }
         }
+        if asked.wanted.is_empty() {
+            return respond::not_acceptable();
+        }
         let warn = asked.resource().is_some_and(|r| r.options.resource_version.is_none());
         match self.held(asked, reason, warn, Scope::Held).await {
             Ok(Some(answer)) => answer,
-            Ok(None) => asked.refuse(
-                Reason::NotHeld,
-                "the cloud cannot be reached, and this node does not hold what was asked for",
-            ),
+            Ok(None) => asked.refuse(Reason::NotHeld, NOT_HELD),
             Err(error) => asked.store_failed(&error),
+        }
+    }
+
+    /// The node reads what is its own: whatever else is not held for it, and it may ask again.
+    pub(super) fn ungranted(&self, asked: &Asked) -> Response<Body> {
+        match asked.caller {
+            Caller::Node => asked.refuse(Reason::NotHeld, NOT_HELD),
+            _ => asked.refuse(Reason::NotGranted, "the cloud never allowed this read to this caller"),
         }
     }
 
@@ -97,14 +113,20 @@ impl Pipeline {
         scope: Scope,
     ) -> Result<Option<Response<Body>>, FrontError> {
         let Some(request) = asked.resource() else { return Ok(None) };
+        let preferred = asked.preferred();
+        let wanted = if scope == Scope::Held { asked.wanted.as_slice() } else { preferred.as_slice() };
         let (body, representation, observed_at) = match request.verb {
-            Verb::List => match self.cache.list(request, &asked.wanted, scope).await? {
-                Some(view) => (respond::pieces(view.pieces), view.representation, view.observed_at),
-                None => return Ok(None),
+            Verb::List => match self.cache.list(request, wanted, scope).await? {
+                ListAnswer::Held(view) => {
+                    (respond::pieces(view.pieces), view.representation, view.observed_at)
+                }
+                ListAnswer::Unfit(why) => return Ok(self.unfit(asked, why, scope)),
+                ListAnswer::Unknown => return Ok(None),
             },
-            _ => match self.cache.object(request, &asked.wanted, scope).await? {
+            _ => match self.cache.object(request, wanted, scope).await? {
                 ObjectAnswer::Held(view) => (respond::full(view.body), view.representation, view.observed_at),
                 ObjectAnswer::Absent => return Ok(Some(not_found(asked))),
+                ObjectAnswer::Unfit(why) => return Ok(self.unfit(asked, why, scope)),
                 ObjectAnswer::Unknown => return Ok(None),
             },
         };
@@ -116,27 +138,32 @@ impl Pipeline {
         Ok(Some(response))
     }
 
+    /// What is held is not of the version that is asked for: the cloud may have it, if it can be asked.
+    fn unfit(&self, asked: &Asked, why: Unfit, scope: Scope) -> Option<Response<Body>> {
+        (scope == Scope::Held).then(|| respond::unfit(why, asked.encoding()))
+    }
+
     /// The cloud answered: keep what can be kept, pass everything on.
     async fn answered(self: &Arc<Self>, asked: Asked, answer: Response<Incoming>) -> Response<Body> {
         let Some(request) = asked.resource() else { return self.pass_on(&asked, answer).await };
-        if answer.status() == StatusCode::NOT_FOUND
-            && request.verb == Verb::Get
-            && request.subresource.is_none()
-        {
-            self.cache.forget_object(request).await;
+        if answer.status() == StatusCode::NOT_FOUND && speaks_api(&answer) && request.verb == Verb::Get {
+            // That it does not exist is said only to those who may read it.
+            self.learn(&asked);
+            if request.subresource.is_none() {
+                self.cache.forget_object(request).await;
+            }
         }
-        let representation =
-            text(answer.headers(), header::CONTENT_TYPE).and_then(Representation::of_content_type);
-        let (true, Some(representation)) = (answer.status() == StatusCode::OK, representation) else {
+        if answer.status() != StatusCode::OK {
             return self.pass_on(&asked, answer).await;
-        };
+        }
         self.learn(&asked);
+        let Some(form) = asked.form(answer.headers()) else { return self.pass_on(&asked, answer).await };
         match request.verb {
-            Verb::Get => self.keep_object(asked, representation, answer).await,
-            _ if self.keeps_already(&asked, representation) || !Cache::is_whole(request) => {
+            Verb::Get => self.keep_object(asked, form, answer).await,
+            _ if self.keeps_already(&asked, form) || !Cache::is_whole(request) => {
                 self.pass_on(&asked, answer).await
             }
-            _ => self.keep_list(asked, representation, answer).await,
+            _ => self.keep_list(asked, form, answer).await,
         }
     }
 
@@ -256,7 +283,7 @@ impl Pipeline {
     /// Whether the caller may see what another one's credential opened, online.
     pub(super) async fn may_share(&self, asked: &Asked) -> bool {
         let Some(request) = asked.resource() else { return false };
-        if asked.caller == crate::identify::Caller::Node && self.cache.node_may(request).await {
+        if asked.caller == Caller::Node && self.cache.node_may(request).await {
             return true;
         }
         let Ok(Some(user)) = self.user(&asked.caller).await else { return false };
@@ -277,7 +304,7 @@ impl Pipeline {
         let Some(request) = asked.resource() else { return Ok(false) };
         let user =
             self.user(&asked.caller).await.map_err(|_| Reason::StoreFailed)?.ok_or(Reason::UnknownCaller)?;
-        if asked.caller == crate::identify::Caller::Node {
+        if asked.caller == Caller::Node {
             return Ok(self.cache.node_may(request).await);
         }
         let verdict = self.cache.grants.verdict(&user, request).await.map_err(|_| Reason::StoreFailed)?;

@@ -156,7 +156,8 @@ fn is_odd(answer: &Response<Incoming>) -> bool {
         || text(answer.headers(), header::CONTENT_TYPE).is_some_and(|t| t.starts_with("text/html"))
 }
 
-fn speaks_api(answer: &Response<Incoming>) -> bool {
+/// Whether the body is one of the API's, as far as its type says.
+pub(super) fn speaks_api(answer: &Response<Incoming>) -> bool {
     text(answer.headers(), header::CONTENT_TYPE).and_then(Representation::of_content_type).is_some()
 }
 

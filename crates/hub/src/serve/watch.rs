@@ -9,13 +9,17 @@ use yurt_api::representation::Representation;
 use yurt_api::request::ResourceRequest;
 use yurt_store::CollectionState;
 
-use super::{Asked, Pipeline, text};
+use super::{Asked, Pipeline};
+use crate::cache::ring::is_local;
 use crate::cache::{Cache, Collection, Scope, WatchPlan, WatchRequest};
 use crate::clock;
 use crate::respond::{self, Body, Reason};
 
 /// How long a watch waits for the link when nothing else can be done.
 const OPEN_BOUND: Duration = Duration::from_secs(30);
+
+/// What a client gets to hear whose version is not in the history any more.
+const TOO_OLD: &str = "the resource version is too old for what this node holds: list again";
 
 impl Pipeline {
     /// A watch.
@@ -35,16 +39,19 @@ impl Pipeline {
         {
             return answer;
         }
+        let version = request.options.resource_version.as_deref().and_then(|v| v.parse().ok());
+        if version.is_some_and(is_local) {
+            // The cloud never had such a version, and would let the client wait for it.
+            return asked.refuse(Reason::TooOld, TOO_OLD);
+        }
         self.watch_through(asked).await
     }
 
     /// The watch from a collection of the very representation that is asked for, its reflector running.
     async fn shared(self: &Arc<Self>, asked: &Asked, request: &ResourceRequest) -> Option<Response<Body>> {
-        let held = self
-            .cache
-            .watch(WatchRequest { request, wanted: &asked.wanted, scope: Scope::Same })
-            .await
-            .ok()?;
+        let preferred = asked.preferred()?;
+        let wanted = std::slice::from_ref(&preferred);
+        let held = self.cache.watch(WatchRequest { request, wanted, scope: Scope::Same }).await.ok()?;
         let WatchPlan::Served(served) = held else { return None };
         // The state that a watch from no version begins with has to be of now, not of an old list.
         let from_now = request.options.resource_version.as_deref().is_none_or(|v| v == "0");
@@ -66,13 +73,14 @@ impl Pipeline {
         let Some(request) = asked.resource() else { return asked.refuse(Reason::BadRequest, "no resource") };
         match self.may_read_offline(&asked).await {
             Ok(true) => {}
-            Ok(false) => {
-                return asked.refuse(Reason::NotGranted, "the cloud never allowed this watch to this caller");
-            }
+            Ok(false) => return self.ungranted(&asked),
             Err(refused) => {
                 return asked
                     .refuse(refused, "this credential was never seen while the cloud could be reached");
             }
+        }
+        if asked.wanted.is_empty() {
+            return respond::not_acceptable();
         }
         let plan =
             self.cache.watch(WatchRequest { request, wanted: &asked.wanted, scope: Scope::Held }).await;
@@ -82,10 +90,7 @@ impl Pipeline {
                 self.keep_up(&served.collection, &asked);
                 stream(served, asked.reason)
             }
-            Ok(WatchPlan::TooOld) => asked.refuse(
-                Reason::TooOld,
-                "the resource version is too old for what this node holds: list again",
-            ),
+            Ok(WatchPlan::TooOld) => asked.refuse(Reason::TooOld, TOO_OLD),
             Ok(WatchPlan::NotHeld) => asked.refuse(
                 Reason::NotHeld,
                 "the cloud cannot be reached, and this node holds no complete list of this",
@@ -102,17 +107,17 @@ impl Pipeline {
             Err(_) if !self.connectivity.reachable() => return self.watch_offline(asked).await,
             Err(trouble) => return self.troubled(&asked, trouble).await,
         };
-        let representation =
-            text(answer.headers(), header::CONTENT_TYPE).and_then(Representation::of_content_type);
-        if let (StatusCode::OK, Some(representation)) = (answer.status(), representation) {
+        if answer.status() == StatusCode::OK {
             self.learn(&asked);
-            self.fill(&asked, representation);
+            if let Some(form) = asked.form(answer.headers()) {
+                self.fill(&asked, form);
+            }
         }
         self.pass_on(&asked, answer).await
     }
 
     fn fill(self: &Arc<Self>, asked: &Asked, representation: Representation) {
-        let Some(request) = asked.resource() else { return };
+        let Some(request) = asked.resource().filter(|r| r.name.is_none()) else { return };
         let key = Cache::key_of(request, representation);
         let (cache, identity) = (Arc::clone(&self.cache), asked.caller.identity());
         crate::tasks::spawn("fill", crate::tasks::Failure::Local, async move {

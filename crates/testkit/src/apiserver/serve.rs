@@ -58,6 +58,7 @@ pub async fn serve(server: Arc<Server>, peer: Peer, request: Request<Body>) -> R
     let id = server.audit.begin(record(&peer, &request));
     let target = request.uri().path_and_query().map(|p| p.as_str().to_owned()).unwrap_or_default();
     let accepted = accept(request.headers());
+    let head = request.method() == Method::HEAD;
     let fault = server.faults.take(request.method().as_str(), &target);
     let instead = match &fault {
         Some(fault) => fault.instead().await,
@@ -71,6 +72,10 @@ pub async fn serve(server: Arc<Server>, peer: Peer, request: Request<Body>) -> R
     let mut response = result.unwrap_or_else(|refusal| respond::refuse(&refusal, &accepted));
     if let Some(fault) = fault {
         response = fault.spoil(response);
+    }
+    if head {
+        // Go's server leaves the body of any answer out
+        *response.body_mut() = Body::empty();
     }
     finish(&server, id, response)
 }

@@ -313,7 +313,7 @@ impl Cache {
                 let (resource, name) = (&request.resource, request.name.as_deref().unwrap_or_default());
                 Err(Refused::Final(404, "NotFound", format!("{} {name:?} not found", qualified(resource))))
             }
-            ObjectAnswer::Unknown => Err(unknown(request)),
+            ObjectAnswer::Unfit(_) | ObjectAnswer::Unknown => Err(unknown(request)),
         }
     }
 }

@@ -10,7 +10,7 @@ use yurt_store::{Entry, Operation};
 
 use super::accept::{Accepted, LocalWrite, Refused};
 use super::{Written, object, uid_of};
-use crate::cache::{Cache, Scope};
+use crate::cache::{Cache, ListAnswer, Scope};
 
 /// Whether the request is about the slices of this node and of no other.
 pub(super) fn are_of(request: &ResourceRequest, node_name: &str) -> bool {
@@ -50,8 +50,10 @@ impl Cache {
         let json = Representation { encoding: Encoding::Json, metadata_only: false };
         let list = ResourceRequest { verb: Verb::List, ..request.clone() };
         let held = match self.list(&list, &[json], Scope::Held).await? {
-            Some(view) => serde_json::from_slice::<Value>(&view.pieces.concat()).unwrap_or_default(),
-            None => Value::Null,
+            ListAnswer::Held(view) => {
+                serde_json::from_slice::<Value>(&view.pieces.concat()).unwrap_or_default()
+            }
+            ListAnswer::Unfit(_) | ListAnswer::Unknown => Value::Null,
         };
         let mut slices = held.get("items").and_then(Value::as_array).cloned().unwrap_or_default();
         let written = self.overlay.of(&request.resource).into_iter().map(|local| local.written.object);
