@@ -17,17 +17,28 @@ pub enum Encoding {
     Protobuf,
 }
 
+/// What of the objects is in a body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// All.
+    Whole,
+    /// Only the metadata: `PartialObjectMetadata`.
+    Metadata,
+    /// The columns that people like to see: `Table`.
+    Table,
+}
+
 /// A negotiated form of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Media {
     /// How it is written.
     pub encoding: Encoding,
-    /// `PartialObjectMetadata` instead of whole objects.
-    pub metadata_only: bool,
+    /// What is in it.
+    pub shape: Shape,
 }
 
 /// Plain JSON.
-pub const PLAIN_JSON: Media = Media { encoding: Encoding::Json, metadata_only: false };
+pub const PLAIN_JSON: Media = Media { encoding: Encoding::Json, shape: Shape::Whole };
 
 impl Media {
     /// The forms that the client takes, best first. Nothing to choose from is 406.
@@ -79,12 +90,13 @@ impl<'a> Clause<'a> {
             PROTOBUF => Encoding::Protobuf,
             _ => return None,
         };
-        let metadata_only = match self.shape {
-            None => false,
-            Some("PartialObjectMetadata" | "PartialObjectMetadataList") => true,
+        let shape = match self.shape {
+            None => Shape::Whole,
+            Some("PartialObjectMetadata" | "PartialObjectMetadataList") => Shape::Metadata,
+            Some("Table") if encoding == Encoding::Json => Shape::Table,
             Some(_) => return None,
         };
-        Some(Media { encoding, metadata_only })
+        Some(Media { encoding, shape })
     }
 }
 
@@ -101,10 +113,9 @@ mod tests {
         );
         assert_eq!(first("*/*").unwrap(), PLAIN_JSON);
         let table = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json";
-        assert_eq!(first(table).unwrap(), PLAIN_JSON);
-        assert!(
-            first("application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1").unwrap().metadata_only
-        );
+        assert_eq!(first(table).unwrap().shape, Shape::Table);
+        let metadata = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
+        assert_eq!(first(metadata).unwrap().shape, Shape::Metadata);
         assert_eq!(
             first("application/json;q=0.1,application/vnd.kubernetes.protobuf").unwrap().encoding,
             Encoding::Protobuf

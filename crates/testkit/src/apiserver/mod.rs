@@ -2,7 +2,7 @@
 //!
 //! It runs on a thread and runtime of its own, so that a busy or blocking test does not slow it and the
 //! handle's calls need no `await`. What is simulated is checked against a real apiserver by
-//! `tests/conformance.rs`. Not simulated: server-side apply, tables, gzip, admission other than what is in
+//! `tests/conformance.rs`. Not simulated: server-side apply, gzip, admission other than what is in
 //! `defaults`, validation of fields, controllers (a namespace gets nothing by itself).
 //!
 //! A request goes through [`serve`](serve::serve): record, fault, authenticate, authorize, act, answer.
@@ -47,6 +47,7 @@ pub mod serve;
 pub mod server;
 pub mod storage;
 pub mod subresource;
+pub mod table;
 pub mod token;
 pub mod upgrade;
 pub mod watch;

@@ -9,10 +9,11 @@ use yurt_api::resource::TypeMeta;
 
 use super::{
     error::Refusal,
-    media::{Encoding, JSON, Media, PLAIN_JSON},
+    media::{Encoding, JSON, Media, PLAIN_JSON, Shape},
     object::Object,
     protobuf,
     registry::Kind,
+    table,
 };
 
 /// A whole list.
@@ -73,7 +74,10 @@ impl Reply {
 pub fn object_bytes(media: Media, kind: &Kind, object: &Object) -> Option<Vec<u8>> {
     match media {
         PLAIN_JSON => Some(object.json_object(kind)),
-        Media { encoding, metadata_only: true } => value_bytes(encoding, &object.metadata_only()),
+        Media { encoding, shape: Shape::Metadata } => value_bytes(encoding, &object.metadata_only()),
+        Media { encoding, shape: Shape::Table } => {
+            value_bytes(encoding, &table::table(kind, object.version, std::iter::once(object)))
+        }
         Media { encoding: Encoding::Protobuf, .. } => {
             Some(protobuf::envelope(&type_meta(kind), object.protobuf_item(kind)?))
         }
@@ -117,10 +121,18 @@ pub fn type_meta(kind: &Kind) -> TypeMeta {
 
 impl List {
     fn bytes(&self, media: Media) -> Option<Vec<u8>> {
-        match media.encoding {
-            Encoding::Json => Some(self.json(media.metadata_only)),
-            Encoding::Protobuf => self.protobuf(media.metadata_only),
+        let metadata_only = media.shape == Shape::Metadata;
+        match (media.encoding, media.shape) {
+            (encoding, Shape::Table) => value_bytes(encoding, &self.table()),
+            (Encoding::Json, _) => Some(self.json(metadata_only)),
+            (Encoding::Protobuf, _) => self.protobuf(metadata_only),
         }
+    }
+
+    fn table(&self) -> Value {
+        let mut table = table::table(&self.kind, self.version, self.objects.iter().map(Arc::as_ref));
+        self.put_page(&mut table["metadata"]);
+        table
     }
 
     fn type_meta(&self, metadata_only: bool) -> TypeMeta {
@@ -132,15 +144,19 @@ impl List {
         tm
     }
 
-    fn json(&self, metadata_only: bool) -> Vec<u8> {
-        let tm = self.type_meta(metadata_only);
-        let mut meta = json!({"resourceVersion": self.version.to_string()});
+    fn put_page(&self, meta: &mut Value) {
         if !self.continue_token.is_empty() {
             meta["continue"] = self.continue_token.clone().into();
         }
         if let Some(remaining) = self.remaining {
             meta["remainingItemCount"] = remaining.into();
         }
+    }
+
+    fn json(&self, metadata_only: bool) -> Vec<u8> {
+        let tm = self.type_meta(metadata_only);
+        let mut meta = json!({"resourceVersion": self.version.to_string()});
+        self.put_page(&mut meta);
         let head = format!(
             r#"{{"kind":"{}","apiVersion":"{}","metadata":{meta},"items":["#,
             tm.kind, tm.api_version

@@ -14,7 +14,7 @@ use tokio::{
 
 use super::{
     error::Refusal,
-    media::{Encoding, Media},
+    media::{Encoding, Media, Shape},
     object::Object,
     protobuf,
     registry::Kind,
@@ -23,6 +23,7 @@ use super::{
     select::Selection,
     server::{Server, Signal},
     storage::{Change, Storage},
+    table,
 };
 
 /// How long a watch lasts when the client does not say (the real server: 30 to 60 minutes).
@@ -234,9 +235,13 @@ impl Stream {
         }
         let mut value =
             json!({"kind": self.kind.kind, "apiVersion": self.kind.api_version(), "metadata": metadata});
-        if self.media.metadata_only {
-            value["kind"] = "PartialObjectMetadata".into();
-            value["apiVersion"] = "meta.k8s.io/v1".into();
+        match self.media.shape {
+            Shape::Whole => {}
+            Shape::Metadata => {
+                value["kind"] = "PartialObjectMetadata".into();
+                value["apiVersion"] = "meta.k8s.io/v1".into();
+            }
+            Shape::Table => value = table::bookmark(&self.kind, &value["metadata"]),
         }
         self.value("BOOKMARK", &value);
         self.next_bookmark = Some(Instant::now() + self.server.options.bookmark_interval);

@@ -133,7 +133,7 @@ mod check {
             names_can_be_watched;
         patches: each_type_is_applied, strategic_lists_merge_by_key, stale_patches_conflict, other_types_are_refused;
         pods: status_is_apart, bound_pods_go_gracefully, binding_and_eviction, tokens_are_for_accounts, nodes_keep_a_posted_status;
-        media: protobuf_says_the_same, metadata_alone, protobuf_watches, protobuf_bodies, unknown_types_are_406;
+        media: protobuf_says_the_same, metadata_alone, tables_have_rows, protobuf_watches, protobuf_bodies, unknown_types_are_406;
         discovery: groups_and_resources, version_and_health, openapi_has_etags, reviews_answer;
         conditions: statuses_have_their_shape, headers_are_there;
     }

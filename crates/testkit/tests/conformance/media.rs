@@ -51,6 +51,34 @@ pub async fn metadata_alone(b: &Bench) {
     assert_eq!((names(&list), &list["kind"]), (vec!["a"], &json!("PartialObjectMetadataList")));
 }
 
+/// What kubectl asks for; a client may be told a table as `application/json`, so only the body tells it apart.
+pub async fn tables_have_rows(b: &Bench) {
+    let accept = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json";
+    let made = b.create("a").await;
+    let path = b.path("configmaps?labelSelector=all");
+    let list = b.client.get_as(&path, accept).await.unwrap().expect(200);
+    assert_eq!(list.header("content-type"), "application/json");
+    let list = list.json();
+    assert_eq!((&list["kind"], &list["apiVersion"]), (&json!("Table"), &json!("meta.k8s.io/v1")));
+    assert!(list.get("items").is_none() && version(&list) >= version(&made));
+    assert_eq!(
+        (&list["rows"][0]["cells"][0], &list["columnDefinitions"][0]["name"]),
+        (&json!("a"), &json!("Name"))
+    );
+    let object = &list["rows"][0]["object"];
+    assert_eq!(
+        (&object["kind"], &object["metadata"]["uid"]),
+        (&json!("PartialObjectMetadata"), &made["metadata"]["uid"])
+    );
+    let one = b.client.get_as(&b.path("configmaps/a"), accept).await.unwrap().expect(200).json();
+    assert_eq!((&one["kind"], one["rows"].as_array().unwrap().len()), (&json!("Table"), 1));
+    let watch = format!("{path}&watch=true&resourceVersion={}", version(&list));
+    let mut watch = b.client.watch(&watch, accept).await.unwrap();
+    b.create("b").await;
+    let event = watch.next_change(SOON).await.unwrap();
+    assert_eq!((event.kind.as_str(), &event.object["rows"][0]["cells"][0]), ("ADDED", &json!("b")));
+}
+
 pub async fn protobuf_watches(b: &Bench) {
     let made = b.create("a").await;
     let path = b.path("configmaps?watch=true&labelSelector=all");
