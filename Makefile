@@ -1,5 +1,5 @@
 # The one list of commands.
-.PHONY: check test e2e playground
+.PHONY: check test e2e bench playground
 
 check:
 	cargo fmt --all --check
@@ -10,6 +10,9 @@ test:
 
 e2e:
 	cargo run --release -p e2e -- run
+
+bench:
+	cargo run --release -p yurt-bench
 
 playground:
 	cargo run --release -p playground

@@ -44,7 +44,8 @@ impl Informer {
         };
         let listed = list["items"].as_array().map_or(0, Vec::len);
         let version = list["metadata"]["resourceVersion"].as_str().context("a list without a version")?;
-        let query = format!("allowWatchBookmarks=true&{selector}&resourceVersion={version}&watch=true").replace("&&", "&");
+        let query = format!("allowWatchBookmarks=true&{selector}&resourceVersion={version}&watch=true")
+            .replace("&&", "&");
         let mut stream = client.watch(&format!("{path}?{query}"), accept).await?;
         let events = Arc::new(AtomicU64::new(0));
         let (sender, newest) = watch::channel(0);

@@ -42,7 +42,13 @@ impl Nginx {
         let log = std::fs::File::create(options.folder.join("nginx.log"))?;
         let mut command = Command::new(BINARY);
         command.arg("-p").arg(options.folder).arg("-e").arg(options.folder.join("nginx-error.log"));
-        command.arg("-c").arg(&file).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).kill_on_drop(true);
+        command
+            .arg("-c")
+            .arg(&file)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .kill_on_drop(true);
         let mut nginx = Self { child: command.spawn().context(BINARY)?, address };
         nginx.wait_serving(options.folder).await?;
         Ok(Some(nginx))

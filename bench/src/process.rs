@@ -28,7 +28,8 @@ impl Memory {
         let text = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
         let field = |name: &str| {
             let line = text.lines().find_map(|l| l.strip_prefix(name));
-            let kib = line.and_then(|l| l.trim().strip_suffix(" kB")).and_then(|n| n.trim().parse::<u64>().ok());
+            let kib =
+                line.and_then(|l| l.trim().strip_suffix(" kB")).and_then(|n| n.trim().parse::<u64>().ok());
             kib.unwrap_or(0) << 10
         };
         Self { rss: field("Rss:"), anonymous: field("Anonymous:") }
@@ -57,6 +58,10 @@ impl Memory {
     /// How it divides.
     pub fn parts(self) -> String {
         let mb = |bytes: u64| bytes as f64 / 1e6;
-        format!("{:.1} anonymous + {:.1} file (the program itself)", mb(self.anonymous), mb(self.rss - self.anonymous))
+        format!(
+            "{:.1} anonymous + {:.1} file (the program itself)",
+            mb(self.anonymous),
+            mb(self.rss - self.anonymous)
+        )
     }
 }

@@ -28,7 +28,14 @@ pub struct Row {
 impl Row {
     /// A figure without a limit.
     pub fn told(name: impl Into<String>, value: f64, unit: &str) -> Self {
-        Self { name: name.into(), value: Some(value), unit: unit.into(), limit: None, ok: true, beside: String::new() }
+        Self {
+            name: name.into(),
+            value: Some(value),
+            unit: unit.into(),
+            limit: None,
+            ok: true,
+            beside: String::new(),
+        }
     }
 
     /// A figure that must not be above `limit`.
@@ -82,7 +89,10 @@ impl Report {
                 (true, Some(_)) => "ok",
                 (true, None) => "",
             };
-            let line = format!("{:width$}  {value:>9} {:6} {limit:>9}  {verdict:6}  {}", row.name, row.unit, row.beside);
+            let line = format!(
+                "{:width$}  {value:>9} {:6} {limit:>9}  {verdict:6}  {}",
+                row.name, row.unit, row.beside
+            );
             writeln!(out, "{}", line.trim_end()).ok();
         }
         let limited = self.0.iter().filter(|r| r.limit.is_some() || !r.ok).count();
@@ -96,7 +106,8 @@ impl Report {
         let at = || path.display().to_string();
         std::fs::create_dir_all(path.parent().unwrap_or(Path::new("."))).with_context(at)?;
         let earlier = std::fs::read(path).ok().filter(|_| merge);
-        let earlier: Vec<Row> = earlier.and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default();
+        let earlier: Vec<Row> =
+            earlier.and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default();
         let new: BTreeMap<&str, ()> = self.0.iter().map(|r| (r.name.as_str(), ())).collect();
         let kept = earlier.iter().filter(|r| !new.contains_key(r.name.as_str()));
         let all: Vec<&Row> = kept.chain(&self.0).collect();

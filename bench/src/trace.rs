@@ -36,7 +36,11 @@ impl Trace {
         let file = folder.join("strace.out");
         let mut command = Command::new(BINARY);
         command.args(["-f", "-s", "0", "-e", "trace=pwrite64,pwritev,fsync,fdatasync", "-o"]).arg(&file);
-        command.args(["-p", &pid.to_string()]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command
+            .args(["-p", &pid.to_string()])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
         let child = command.kill_on_drop(true).spawn().context(BINARY)?;
         for _ in 0..500 {
             if is_traced(pid) {

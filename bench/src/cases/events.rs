@@ -38,7 +38,8 @@ pub async fn rows(plan: Plan) -> Result<Vec<Row>> {
     }
     let (alone, nginx) = (median(alone), median(nginx));
     let mut rows = vec![
-        Row::limited("events one at a time: CPU", alone, "ms", 0.1).beside(format!("nginx relays it for {nginx:.3}")),
+        Row::limited("events one at a time: CPU", alone, "ms", 0.1)
+            .beside(format!("nginx relays it for {nginx:.3}")),
         Row::limited("events in a burst: CPU", median(burst), "ms", 0.1),
     ];
     rows.push(match stage.beside {
@@ -71,7 +72,8 @@ impl Stage {
             None => None,
             Some(nginx) => {
                 let url = format!("https://{}", nginx.address);
-                let client = Client::new(&url, cluster.api.pki().ca_pem(), Some(&cluster.node), Protocol::Http2);
+                let client =
+                    Client::new(&url, cluster.api.pki().ca_pem(), Some(&cluster.node), Protocol::Http2);
                 Some((nginx, Informer::start(&client, asked).await?))
             }
         };
@@ -95,7 +97,11 @@ impl Stage {
                 self.reach(&changed).await?;
             }
         }
-        anyhow::ensure!(self.local.events() - seen == events as u64, "{} of {events} events", self.local.events() - seen);
+        anyhow::ensure!(
+            self.local.events() - seen == events as u64,
+            "{} of {events} events",
+            self.local.events() - seen
+        );
         let after = spent();
         let each = |time| ms(time) / events as f64;
         Ok((each(after.0 - before.0), each(after.1 - before.1)))

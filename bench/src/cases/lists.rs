@@ -40,7 +40,8 @@ async fn measure(name: &str, stored: &str, limit: f64, plan: Plan) -> Result<Vec
         cluster.relay.hold();
         until_link(&cluster, "Offline").await?;
     }
-    let direct = Client::new(&cluster.api.url(), cluster.api.pki().ca_pem(), Some(&cluster.node), Protocol::Http2);
+    let direct =
+        Client::new(&cluster.api.url(), cluster.api.pki().ca_pem(), Some(&cluster.node), Protocol::Http2);
     let pid = cluster.hub.pid().unwrap_or(0);
     let mut rounds = Vec::new();
     for _ in 0..plan.times(40) {
@@ -60,7 +61,12 @@ async fn one(client: &Client, path: &str, cached: bool, pid: u32) -> Result<Roun
     let (asked, before) = (Instant::now(), process::cpu(pid));
     let answer = client.get_as(path, JSON).await?;
     let took = ms(asked.elapsed());
-    ensure!(answer.code() == 200 && is_cached(&answer) == cached, "{path}: {} {:?}", answer.code(), answer.headers);
+    ensure!(
+        answer.code() == 200 && is_cached(&answer) == cached,
+        "{path}: {} {:?}",
+        answer.code(),
+        answer.headers
+    );
     ensure!(answer.json()["items"].as_array().map(Vec::len) == Some(PODS), "{path}: not all pods");
     Ok(Round { p50: took, p99: took, cpu: ms(process::cpu(pid) - before) })
 }

@@ -62,7 +62,8 @@ async fn services() -> Result<Row> {
     }
     cluster.hub.start().await;
     until_link(&cluster, "Online").await?;
-    let proxy = "labelSelector=%21service.kubernetes.io%2Fheadless%2C%21service.kubernetes.io%2Fservice-proxy-name";
+    let proxy =
+        "labelSelector=%21service.kubernetes.io%2Fheadless%2C%21service.kubernetes.io%2Fservice-proxy-name";
     let mut watches = Vec::new();
     for (user, selector) in [("kube-proxy", proxy), ("coredns", "")] {
         let client = cluster.client(Protocol::Http2).token(user);
@@ -93,7 +94,8 @@ async fn watches() -> Result<Row> {
     let mut watches = Vec::new();
     for n in 0..WATCHES {
         let selector = format!("fieldSelector=metadata.name%3D{}", objects::config_of(&format!("web-{n}")));
-        let asked = Asked { path: "/api/v1/namespaces/default/configmaps", selector: &selector, accept: PROTOBUF };
+        let asked =
+            Asked { path: "/api/v1/namespaces/default/configmaps", selector: &selector, accept: PROTOBUF };
         watches.push(Informer::start(&client, asked).await?);
     }
     until_watched(&cluster, WATCHES).await?;
@@ -117,14 +119,18 @@ async fn until_watched(cluster: &Cluster, watches: usize) -> Result<()> {
 }
 
 fn service(n: usize) -> Value {
-    let mut service = objects::service("default", &format!("service-{n}"), &[("http", 80), ("metrics", 9100)]);
-    service["metadata"]["labels"] = json!({"app": format!("service-{n}"), "app.kubernetes.io/managed-by": "Helm"});
+    let mut service =
+        objects::service("default", &format!("service-{n}"), &[("http", 80), ("metrics", 9100)]);
+    service["metadata"]["labels"] =
+        json!({"app": format!("service-{n}"), "app.kubernetes.io/managed-by": "Helm"});
     service["spec"]["clusterIP"] = format!("10.96.{}.{}", n / 250, n % 250 + 1).into();
     service
 }
 
 fn endpoint_slice(n: usize) -> Value {
-    let names: Vec<_> = (0..3).map(|i| (format!("10.244.{}.{}", n / 80, n % 80 * 3 + i), format!("service-{n}-{i}"))).collect();
+    let names: Vec<_> = (0..3)
+        .map(|i| (format!("10.244.{}.{}", n / 80, n % 80 * 3 + i), format!("service-{n}-{i}")))
+        .collect();
     let uid = "5a4f4f0e-7d5a-4a7e-9a55-0a4f3f1c2b1d";
     let endpoints: Vec<_> = names.iter().map(|(ip, pod)| (ip.as_str(), pod.as_str(), uid, NODE)).collect();
     objects::endpoint_slice("default", &format!("service-{n}"), &endpoints)

@@ -105,7 +105,8 @@ pub async fn until(what: String, condition: impl AsyncFn() -> bool) -> Result<()
 /// A pod of the node whose protobuf form has about 2 KB; `turn` makes its content new.
 pub fn pod(name: &str, turn: usize) -> Value {
     let mut pod = yurt_testkit::objects::pod("default", name, NODE);
-    let text: String = (0..1150).map(|n| char::from(b'a' + ((n * 7 + turn * 11 + n * n / 13) % 26) as u8)).collect();
+    let text: String =
+        (0..1150).map(|n| char::from(b'a' + ((n * 7 + turn * 11 + n * n / 13) % 26) as u8)).collect();
     pod["metadata"]["annotations"]["example.com/turn"] = format!("{turn} {text}").into();
     pod
 }

@@ -19,8 +19,10 @@ pub async fn rows(_plan: Plan) -> Result<Vec<Row>> {
     cluster.hub.start().await;
     until_link(&cluster, "Online").await?;
     let kubelet = cluster.node_client(Protocol::Http2);
-    let mut watches =
-        vec![Informer::start(&kubelet, Asked { path: "/api/v1/pods", selector: OWN_PODS, accept: PROTOBUF }).await?];
+    let mut watches = vec![
+        Informer::start(&kubelet, Asked { path: "/api/v1/pods", selector: OWN_PODS, accept: PROTOBUF })
+            .await?,
+    ];
     let asked = Asked { path: "/api/v1/services", selector: "", accept: PROTOBUF };
     for n in 0..CLIENTS {
         let (user, token) = (format!("system:serviceaccount:default:client-{n}"), format!("token-{n}"));
@@ -30,8 +32,10 @@ pub async fn rows(_plan: Plan) -> Result<Vec<Row>> {
         watches.push(Informer::start(&client, asked).await?);
     }
     until_cached(&kubelet, "/api/v1/services?resourceVersion=0", PROTOBUF).await?;
-    let changed = cluster.api.modify("services", "default", "web", |s| s["metadata"]["labels"]["turn"] = "1".into());
-    let version = changed["metadata"]["resourceVersion"].as_str().and_then(|v| v.parse().ok()).unwrap_or(u64::MAX);
+    let changed =
+        cluster.api.modify("services", "default", "web", |s| s["metadata"]["labels"]["turn"] = "1".into());
+    let version =
+        changed["metadata"]["resourceVersion"].as_str().and_then(|v| v.parse().ok()).unwrap_or(u64::MAX);
     for watch in watches.iter_mut().skip(1) {
         watch.reach(version).await?;
     }
@@ -39,6 +43,11 @@ pub async fn rows(_plan: Plan) -> Result<Vec<Row>> {
     let (_, connections) = cluster.relay.connections();
     Ok(vec![
         Row::limited("sharing: upstream watches for 10 clients of one collection", upstream as f64, "", 1.0),
-        Row::limited("sharing: upstream connections, kubelet and 10 ServiceAccounts", connections as f64, "", 4.0),
+        Row::limited(
+            "sharing: upstream connections, kubelet and 10 ServiceAccounts",
+            connections as f64,
+            "",
+            4.0,
+        ),
     ])
 }

@@ -43,7 +43,8 @@ async fn warm(cluster: &Cluster) -> Result<()> {
     for (path, selector, objects) in [("/api/v1/services", "", SERVICES), ("/api/v1/pods", OWN_PODS, PODS)] {
         let informer = Informer::start(&client, Asked { path, selector, accept: PROTOBUF }).await?;
         ensure!(informer.listed >= objects, "{} of {path}", informer.listed);
-        until_cached(&client, &format!("{path}?{selector}&resourceVersion=0").replace("?&", "?"), PROTOBUF).await?;
+        until_cached(&client, &format!("{path}?{selector}&resourceVersion=0").replace("?&", "?"), PROTOBUF)
+            .await?;
     }
     Ok(())
 }
