@@ -129,8 +129,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     tasks::spawn("admin", Failure::Fatal, Arc::new(admin_page).run(admin, shutdown.clone()));
     tasks::spawn("garbage", Failure::Local, collect_garbage(Arc::clone(&cache), shutdown.clone()));
 
-    let pipeline =
-        Arc::new(Pipeline { cache: Arc::clone(&cache), cloud, connectivity, metrics: Arc::clone(&metrics) });
+    let pipeline = Arc::new(Pipeline::new(Arc::clone(&cache), cloud, connectivity, Arc::clone(&metrics)));
     write_ports(&config.root_dir, ports)?;
     notify("READY=1");
     tracing::info!(secure = ports[0], admin = ports[1], node = config.node_name, "yurthub serves");

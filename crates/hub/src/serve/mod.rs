@@ -1,5 +1,6 @@
 //! One request, from its head to its answer: who asks, where it goes, what comes back.
 
+mod beside;
 mod credential;
 mod document;
 mod learn;
@@ -14,6 +15,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
+use tokio::sync::Semaphore;
 use yurt_api::representation::{Accepted, Encoding, Representation, negotiate};
 use yurt_api::request::{RequestInfo, RequestKind, ResourceRequest};
 
@@ -38,6 +40,8 @@ pub struct Pipeline {
     pub connectivity: Connectivity,
     /// Counters.
     pub metrics: Arc<Metrics>,
+    /// Places for reads beside others.
+    beside: Arc<Semaphore>,
 }
 
 /// A request that has been understood.
@@ -92,6 +96,16 @@ impl Asked {
 }
 
 impl Pipeline {
+    /// The pipeline over these parts.
+    pub fn new(
+        cache: Arc<Cache>,
+        cloud: Arc<Cloud>,
+        connectivity: Connectivity,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        Self { cache, cloud, connectivity, metrics, beside: Arc::new(Semaphore::new(beside::AT_ONCE)) }
+    }
+
     /// Answers one request. Always returns an answer.
     pub async fn serve(self: Arc<Self>, request: Request<Incoming>, peer: Arc<Peer>) -> Response<Body> {
         let begun = crate::clock::monotonic();
