@@ -23,6 +23,7 @@ mod records;
 mod recover;
 mod remembered;
 mod rows;
+mod salvage;
 mod schema;
 mod seal;
 mod shared;

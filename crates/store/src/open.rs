@@ -13,6 +13,7 @@ use crate::damage;
 use crate::error::{Result, StoreError};
 use crate::reader::Reader;
 use crate::recover;
+use crate::salvage;
 use crate::schema::{self, Found};
 use crate::seal::{SealKey, Sealer, sync_dir};
 use crate::shared::Shared;
@@ -74,6 +75,8 @@ pub struct Opened {
     pub report: OpenReport,
     /// Journal entries whose bodies did not open and that were moved to the conflicts.
     pub unreadable_entries: u64,
+    /// Records (journal, conflicts, tokens, principals, grants, reviews) taken over from a damaged file.
+    pub saved: u64,
 }
 
 /// What [`open`] found.
@@ -85,7 +88,8 @@ pub enum OpenReport {
     Existing,
     /// A damaged file. It was set aside and a store was begun.
     Damaged {
-        /// Where the damaged file is now; its WAL stands beside it.
+        /// Where the damaged file is now; its WAL stands beside it. What could be read of it and cannot be
+        /// fetched again was taken over: [`Opened::saved`].
         set_aside: PathBuf,
         /// What was found in it.
         why: String,
@@ -112,7 +116,10 @@ pub fn open(options: Options) -> Result<Opened> {
         Err(StoreError::Damaged(why)) => {
             let set_aside = damage::set_aside(&file)?;
             let least = damage::sequence_beyond(&set_aside);
-            let (begun, _) = begin(&file, &sealer, &options, least).map_err(told)?;
+            let salvaged = salvage::read(&set_aside, &sealer);
+            let (mut begun, _) = begin(&file, &sealer, &options, least).map_err(told)?;
+            begun.saved = salvaged.keep(&mut begun.conn).map_err(told)?;
+            begun.sequence = Sequence::recover(&begun.conn, recover::last_seq(&begun.conn)? + 1)?;
             assemble(begun, &file, sealer, options, lock, OpenReport::Damaged { set_aside, why })
         }
         Err(e) => Err(told(e)),
@@ -125,6 +132,7 @@ struct Begun {
     shared: Shared,
     sequence: Sequence,
     unreadable_entries: u64,
+    saved: u64,
 }
 
 /// Opens the file, and says whether it was begun just now.
@@ -152,7 +160,7 @@ fn begin(file: &Path, sealer: &Sealer, options: &Options, least: u64) -> Result<
     let unreadable_entries = set_unreadable_apart(&mut conn, sealer, &shared, options)?;
     let sequence = Sequence::recover(&conn, recover::last_seq(&conn)? + 1)?;
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
-    Ok((Begun { conn, shared, sequence, unreadable_entries }, fresh))
+    Ok((Begun { conn, shared, sequence, unreadable_entries, saved: 0 }, fresh))
 }
 
 fn set_unreadable_apart(
@@ -183,12 +191,12 @@ fn assemble(
         OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
     )?;
     schema::set_up_reader(&reading, options.page_cache_bytes / 2)?;
-    let Begun { conn, shared, sequence, unreadable_entries } = begun;
+    let Begun { conn, shared, sequence, unreadable_entries, saved } = begun;
     let shared = Arc::new(shared);
     let reader = Reader::new(reading, sealer.clone(), shared.clone(), options.dir.clone());
     let limits = options.limits();
     let writer = Writer::new(Parts { conn, sealer, shared, dir: options.dir, limits, sequence, lock });
-    Ok(Opened { writer, reader, report, unreadable_entries })
+    Ok(Opened { writer, reader, report, unreadable_entries, saved })
 }
 
 impl Options {

@@ -26,6 +26,10 @@ impl What {
             What::Review => "review",
         }
     }
+
+    pub fn parse(text: &str) -> Option<Self> {
+        [What::Token, What::Principal, What::Grant, What::Review].into_iter().find(|w| w.as_str() == text)
+    }
 }
 
 /// The key of a record.
