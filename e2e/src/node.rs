@@ -209,7 +209,7 @@ fn hub_flags(cluster: &Cluster, root: &Path) -> Vec<String> {
         flag("root-dir", root),
         format!("--proxy-secure-port={HUB_PORT}"),
         format!("--serve-port={HUB_ADMIN_PORT}"),
-        "--bind-address=127.0.0.1".to_string(),
+        "--bind-proxy-address=127.0.0.1".to_string(),
         flag("ca-file", &cluster.pki.certificate("ca")),
         flag("client-cert", &cluster.pki.certificate("kubelet")),
         flag("client-key", &cluster.pki.key("kubelet")),

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
@@ -14,7 +15,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use yurt_store::{CollectionState, OpenReport};
 
-use crate::cache::{Cache, Collection};
+use crate::cache::{Cache, Collection, Found};
 use crate::clock;
 use crate::cloud::Cloud;
 use crate::connectivity::{Connectivity, State};
@@ -26,6 +27,10 @@ use crate::tasks::{self, Failure, Shutdown};
 
 /// Connections of the admin at one time.
 const MAX_CONNECTIONS: usize = 16;
+/// A connection of the admin that sends no whole request for so long is closed.
+const HEADER_BOUND: Duration = Duration::from_secs(10);
+/// The pause after a connection that could not be accepted.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Conflicts that the status shows; the journal keeps them all.
 const SHOWN_CONFLICTS: usize = 100;
 
@@ -52,9 +57,19 @@ impl Admin {
         loop {
             let stream = tokio::select! {
                 () = shutdown.wait() => return,
-                accepted = socket.accept() => match accepted { Ok((stream, _)) => stream, Err(_) => continue },
+                accepted = socket.accept() => match accepted {
+                    Ok((stream, _)) => stream,
+                    Err(_) => {
+                        // Out of file descriptors: not to be asked again at once.
+                        tokio::time::sleep(ACCEPT_PAUSE).await;
+                        continue;
+                    }
+                },
             };
-            let Ok(place) = Arc::clone(&places).try_acquire_owned() else { continue };
+            let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+                self.metrics.refused_admin_connections.inc();
+                continue;
+            };
             let admin = Arc::clone(&self);
             tasks::spawn("admin connection", Failure::Local, async move {
                 let service = service_fn(move |request| {
@@ -62,7 +77,7 @@ impl Admin {
                     async move { Ok::<_, Infallible>(admin.answer(&request).await) }
                 });
                 let mut builder = http1::Builder::new();
-                builder.timer(TokioTimer::new()).max_buf_size(16 << 10);
+                builder.timer(TokioTimer::new()).header_read_timeout(HEADER_BOUND).max_buf_size(16 << 10);
                 let _ = builder.serve_connection(TokioIo::new(stream), service).await;
                 drop(place);
             });
@@ -115,7 +130,7 @@ impl Admin {
         let body = json!({
             "node": self.cache.node_name(),
             "connectivity": {"state": link.state.name(), "since": clock::rfc3339(link.since_unix), "seconds": link.since.elapsed().as_secs()},
-            "store": store_status(&self.cache.opened, self.cache.front.failures()),
+            "store": store_status(&self.cache.found, self.cache.front.failures()),
             "credentials": {"complaints": self.credentials.complaints()},
             "upstreamConnections": self.cloud.connections(),
             "collections": collections,
@@ -123,6 +138,7 @@ impl Admin {
                 "length": journal.len(),
                 "oldest": journal.iter().map(|e| e.first_at).min().map(clock::rfc3339),
                 "conflicts": conflicts.len(),
+                "unreadable": self.cache.found.unreadable_entries,
             },
             "conflicts": shown,
             "lastReplay": *self.report.lock().unwrap_or_else(PoisonError::into_inner),
@@ -137,6 +153,32 @@ impl Admin {
         if encode(&mut out, &self.metrics.registry()).is_err() {
             return text(StatusCode::INTERNAL_SERVER_ERROR, "cannot encode\n".to_owned());
         }
+        let mut body = out.trim_end_matches("# EOF\n").to_owned();
+        for (name, value) in self.counters().await {
+            body += &format!("# TYPE yurthub_{name} counter\nyurthub_{name}_total {value}\n");
+        }
+        for (name, value) in self.gauges().await {
+            body += &format!("# TYPE yurthub_{name} gauge\nyurthub_{name} {value}\n");
+        }
+        let mut response = text(StatusCode::OK, body + "# EOF\n");
+        let open_metrics =
+            HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
+        response.headers_mut().insert(header::CONTENT_TYPE, open_metrics);
+        response
+    }
+
+    /// What others count.
+    async fn counters(&self) -> [(&'static str, u64); 4] {
+        let dropped = self.cache.front.write(|w| Ok(w.events_dropped())).await.unwrap_or_default();
+        [
+            ("panics", tasks::panics()),
+            ("store_failures", self.cache.front.failures()),
+            ("events_dropped", dropped),
+            ("journal_unreadable", self.cache.found.unreadable_entries),
+        ]
+    }
+
+    async fn gauges(&self) -> [(&'static str, u64); 8] {
         let journal = self
             .cache
             .front
@@ -147,28 +189,16 @@ impl Admin {
         let collections = self.cache.registry.all();
         let live = collections.iter().filter(|c| c.state() == CollectionState::Live).count();
         let watchers: usize = collections.iter().map(|c| c.watchers()).sum();
-        let damaged = matches!(self.cache.opened, OpenReport::Damaged { .. });
-        let gauges = [
-            ("online", usize::from(state == State::Online)),
-            ("collections", collections.len()),
-            ("collections_live", live),
-            ("watchers", watchers),
-            ("journal_entries", journal.0),
-            ("conflicts", journal.1),
-            ("upstream_connections", usize::try_from(self.cloud.connections()).unwrap_or(usize::MAX)),
-            ("store_failures", usize::try_from(self.cache.front.failures()).unwrap_or(usize::MAX)),
-            ("store_set_aside", usize::from(damaged)),
-        ];
-        let body = out.trim_end_matches("# EOF\n").to_owned();
-        let gauges = gauges
-            .iter()
-            .map(|(name, value)| format!("# TYPE yurthub_{name} gauge\nyurthub_{name} {value}\n"));
-        let body = gauges.fold(body, |all, one| all + &one) + "# EOF\n";
-        let mut response = text(StatusCode::OK, body);
-        let open_metrics =
-            HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
-        response.headers_mut().insert(header::CONTENT_TYPE, open_metrics);
-        response
+        [
+            ("online", u64::from(state == State::Online)),
+            ("collections", collections.len() as u64),
+            ("collections_live", live as u64),
+            ("watchers", watchers as u64),
+            ("journal_entries", journal.0 as u64),
+            ("conflicts", journal.1 as u64),
+            ("upstream_connections", self.cloud.connections()),
+            ("store_set_aside", u64::from(matches!(self.cache.found.report, OpenReport::Damaged { .. }))),
+        ]
     }
 }
 
@@ -179,18 +209,20 @@ fn collection_status(collection: &Collection, objects: u64) -> Value {
         "resourceVersion": collection.version().to_string(),
         "objects": objects,
         "localWrites": collection.masks().len(),
-        "ageSeconds": clock::unix() - collection.observed_at(),
+        // A clock that was set back makes nothing younger than now.
+        "ageSeconds": (clock::unix() - collection.observed_at()).max(0),
         "watchers": collection.watchers(),
         "nodeOwned": collection.node_owned(),
     })
 }
 
-fn store_status(opened: &OpenReport, failures: u64) -> Value {
-    match opened {
+fn store_status(found: &Found, failures: u64) -> Value {
+    match &found.report {
         OpenReport::Fresh => json!({"found": "fresh", "failures": failures}),
         OpenReport::Existing => json!({"found": "existing", "failures": failures}),
         OpenReport::Damaged { set_aside, why } => {
-            json!({"found": "damaged", "setAside": set_aside.display().to_string(), "why": why, "failures": failures})
+            let set_aside = set_aside.display().to_string();
+            json!({"found": "damaged", "setAside": set_aside, "why": why, "saved": found.saved, "failures": failures})
         }
     }
 }

@@ -1,9 +1,12 @@
 //! Flags and the configuration file. A flag wins over the file; an unknown key is an error.
 
+use std::ffi::OsString;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::Parser;
+use clap::error::ErrorKind;
+use rustls_pki_types::ServerName;
 use serde::Deserialize;
 
 use crate::cloud::ServerAddress;
@@ -15,6 +18,8 @@ const SECURE_PORT: u16 = 10268;
 const ADMIN_PORT: u16 = 10267;
 /// The default bound on what the cache keeps of reads that nobody watches, in bytes.
 const CACHE_BYTES: u64 = 512 << 20;
+/// With less than this not even the node's own pods would fit, in bytes.
+const CACHE_BYTES_LEAST: u64 = 1 << 20;
 
 /// yurthub: the Kubernetes API of an edge node, with or without its cloud.
 #[derive(Debug, Default, Parser)]
@@ -45,7 +50,7 @@ struct Values {
     disk_cache_path: Option<PathBuf>,
     /// Address that local clients connect to [default: 127.0.0.1].
     #[arg(long, value_name = "IP")]
-    bind_address: Option<IpAddr>,
+    bind_proxy_address: Option<IpAddr>,
     /// HTTPS port for local clients; 0 takes a free one [default: 10268].
     #[arg(long, value_name = "PORT")]
     proxy_secure_port: Option<u16>,
@@ -104,7 +109,29 @@ pub struct Config {
 #[error("{0}")]
 pub struct ConfigError(String);
 
+/// What a command line asks for.
+#[derive(Debug)]
+pub enum Asked {
+    /// To run with these flags.
+    Run(Box<Flags>),
+    /// To print this (help, version) and end.
+    Print(String),
+}
+
 impl Flags {
+    /// Reads a command line. The error is one line that names the flag, without clap's usage and tips.
+    pub fn read(args: impl IntoIterator<Item = OsString>) -> Result<Asked, ConfigError> {
+        match Flags::try_parse_from(args) {
+            Ok(flags) => Ok(Asked::Run(Box::new(flags))),
+            Err(told) if matches!(told.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
+                Ok(Asked::Print(told.to_string()))
+            }
+            Err(error) => {
+                Err(ConfigError(first_line(&error.to_string()).trim_start_matches("error: ").to_owned()))
+            }
+        }
+    }
+
     /// The flags over the file over the defaults.
     pub fn resolve(self) -> Result<Config, ConfigError> {
         let file = match &self.config {
@@ -123,8 +150,18 @@ fn parse_file(text: &str) -> Result<Values, String> {
     if text.trim().is_empty() {
         return Ok(Values::default());
     }
-    // One line: the parser's own message goes on with an excerpt of the file.
-    serde_saphyr::from_str(text).map_err(|e| e.to_string().lines().next().unwrap_or("not YAML").to_owned())
+    serde_saphyr::from_str(text).map_err(|error| {
+        let wrong =
+            error.location().and_then(|l| text.lines().nth(usize::try_from(l.line()).ok()?.checked_sub(1)?));
+        // The parser's own message goes on with an excerpt of several lines.
+        let said = error.to_string();
+        let said = first_line(&said).trim_start_matches("error: ");
+        wrong.map_or(said.to_owned(), |line| format!("{said}: {:?}", line.trim()))
+    })
+}
+
+fn first_line(text: &str) -> &str {
+    text.lines().next().unwrap_or("it cannot be read")
 }
 
 impl Values {
@@ -134,7 +171,7 @@ impl Values {
             node_name: self.node_name.or(file.node_name),
             root_dir: self.root_dir.or(file.root_dir),
             disk_cache_path: self.disk_cache_path.or(file.disk_cache_path),
-            bind_address: self.bind_address.or(file.bind_address),
+            bind_proxy_address: self.bind_proxy_address.or(file.bind_proxy_address),
             proxy_secure_port: self.proxy_secure_port.or(file.proxy_secure_port),
             serve_port: self.serve_port.or(file.serve_port),
             ca_file: self.ca_file.or(file.ca_file),
@@ -160,7 +197,7 @@ impl Values {
             node_name: parse_node_name(self.node_name)?,
             store_dir: self.disk_cache_path.unwrap_or_else(|| root_dir.join("cache")),
             root_dir,
-            bind_address: self.bind_address.unwrap_or(IpAddr::from([127, 0, 0, 1])),
+            bind_address: self.bind_proxy_address.unwrap_or(IpAddr::from([127, 0, 0, 1])),
             secure_port,
             admin_port,
             credentials: CredentialFiles {
@@ -168,8 +205,8 @@ impl Values {
                 key: self.client_key.unwrap_or_else(|| certificate.clone()),
                 certificate,
             },
-            extra_names: split(self.hub_cert_sans.as_deref()),
-            cache_max_bytes: self.cache_max_bytes.unwrap_or(CACHE_BYTES),
+            extra_names: parse_names(self.hub_cert_sans.as_deref())?,
+            cache_max_bytes: parse_cache_bytes(self.cache_max_bytes)?,
             log: self.log.unwrap_or_else(|| "info".to_owned()),
         })
     }
@@ -194,6 +231,24 @@ fn parse_node_name(name: Option<String>) -> Result<String, ConfigError> {
     match name.len() <= 253 && name.split('.').all(label) {
         true => Ok(name),
         false => Err(ConfigError(format!("node-name: {name:?} is not a DNS subdomain"))),
+    }
+}
+
+/// Names that a certificate can carry: addresses, and DNS names with or without a leading wildcard.
+fn parse_names(list: Option<&str>) -> Result<Vec<String>, ConfigError> {
+    let names = split(list);
+    let named = |n: &&String| ServerName::try_from(n.strip_prefix("*.").unwrap_or(n).to_owned()).is_err();
+    match names.iter().find(named) {
+        Some(bad) => Err(ConfigError(format!("hub-cert-sans: {bad:?} is neither an address nor a DNS name"))),
+        None => Ok(names),
+    }
+}
+
+fn parse_cache_bytes(bytes: Option<u64>) -> Result<u64, ConfigError> {
+    let bytes = bytes.unwrap_or(CACHE_BYTES);
+    match bytes >= CACHE_BYTES_LEAST {
+        true => Ok(bytes),
+        false => Err(ConfigError(format!("cache-max-bytes: {bytes} is less than {CACHE_BYTES_LEAST}"))),
     }
 }
 

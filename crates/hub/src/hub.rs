@@ -3,58 +3,61 @@
 use std::ffi::OsString;
 use std::fs;
 use std::net::{IpAddr, SocketAddr};
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 
-use clap::Parser;
 use serde_json::json;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use yurt_store::{OpenReport, Options, SealKey, StoreError};
 
 use crate::admin::Admin;
-use crate::cache::{Cache, Front};
+use crate::cache::{Cache, Found, Front, StoreThreads};
 use crate::cloud::Cloud;
-use crate::config::{Config, Flags};
+use crate::config::{Asked, Config, Flags};
 use crate::connectivity::Link;
 use crate::credential::{Credentials, ca, watch_files};
 use crate::listen::{self, Listener, Terminal};
 use crate::metrics::Metrics;
 use crate::notify::notify;
 use crate::replay::{Replay, Report};
-use crate::serve::Pipeline;
+use crate::serve::{Bodies, Pipeline};
 use crate::tasks::{self, Failure};
 
 /// SQLite's page cache per connection, in bytes.
 const PAGE_CACHE: u32 = 1 << 20;
 /// Bounds of the journal: entries, bytes, and Events among them (the newest are kept).
 const JOURNAL: (usize, u64, usize) = (20_000, 64 << 20, 1000);
+/// How long the store may take to close: the last fsync of a slow disk.
+const CLOSE_BOUND: std::time::Duration = std::time::Duration::from_secs(10);
 /// How often unused parts of the cache are looked for.
 const GARBAGE_EVERY: std::time::Duration = std::time::Duration::from_secs(600);
 
 /// Runs the binary with these arguments: exit code 2 for a wrong setting, 1 for what went wrong later.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let flags = match Flags::try_parse_from(args) {
-        Ok(flags) => flags,
-        Err(error) => {
-            let _ = error.print();
-            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+    let flags = match Flags::read(args) {
+        Ok(Asked::Run(flags)) => flags,
+        Ok(Asked::Print(text)) => {
+            print!("{text}");
+            return ExitCode::SUCCESS;
         }
+        Err(error) => return wrong_setting(error),
     };
     let config = match flags.resolve() {
         Ok(config) => config,
-        Err(error) => {
-            eprintln!("yurthub: {error}");
-            return ExitCode::from(2);
-        }
+        Err(error) => return wrong_setting(error),
     };
     if let Err(error) = log_to_stderr(&config.log) {
-        eprintln!("yurthub: log: {error}");
-        return ExitCode::from(2);
+        return wrong_setting(format!("log: {error}"));
     }
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(4).build();
-    let ended = runtime.map_err(anyhow::Error::from).and_then(|runtime| runtime.block_on(run(config)));
+    let ended = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(4).build();
+    let ended = ended.map_err(anyhow::Error::from).and_then(|runtime| {
+        let ended = runtime.block_on(run(config));
+        // A name that is still being looked up must not hold up the end.
+        runtime.shutdown_background();
+        ended
+    });
     match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -62,6 +65,11 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn wrong_setting(what: impl std::fmt::Display) -> ExitCode {
+    eprintln!("yurthub: {what}");
+    ExitCode::from(2)
 }
 
 fn log_to_stderr(filter: &str) -> Result<(), String> {
@@ -88,10 +96,10 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     // The first probe travels while the store is read.
     tasks::spawn("connectivity", Failure::Fatal, link.run(Arc::clone(&cloud), shutdown.clone()));
 
-    let (front, opened, store_threads) = open_store(&config)?;
+    let (front, found, store_threads) = open_store(&config)?;
     let cache = Cache::load(
         front,
-        opened,
+        found,
         &config.node_name,
         Arc::clone(&cloud),
         connectivity.clone(),
@@ -129,39 +137,53 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     tasks::spawn("admin", Failure::Fatal, Arc::new(admin_page).run(admin, shutdown.clone()));
     tasks::spawn("garbage", Failure::Local, collect_garbage(Arc::clone(&cache), shutdown.clone()));
 
-    let pipeline = Arc::new(Pipeline::new(Arc::clone(&cache), cloud, connectivity, Arc::clone(&metrics)));
+    let pipeline = Arc::new(Pipeline {
+        cache: Arc::clone(&cache),
+        cloud,
+        connectivity,
+        metrics: Arc::clone(&metrics),
+        bodies: Bodies::default(),
+        shutdown: shutdown.clone(),
+    });
     write_ports(&config.root_dir, ports)?;
     notify("READY=1");
     tracing::info!(secure = ports[0], admin = ports[1], node = config.node_name, "yurthub serves");
     let listener = Listener { socket: secure, terminal, metrics };
-    let served =
-        tokio::spawn(listener.run(move |request, peer| Arc::clone(&pipeline).serve(request, peer), shutdown));
-    wait_for_stop().await?;
+    let (drained, served) = tokio::sync::oneshot::channel();
+    tasks::spawn("listener", Failure::Fatal, async move {
+        listener.run(move |request, peer| Arc::clone(&pipeline).serve(request, peer), shutdown).await;
+        let _ = drained.send(());
+    });
+    let mut signals = Signals::new()?;
+    signals.next().await;
     notify("STOPPING=1");
     tracing::info!("stopping");
     stop.stop();
-    let _ = served.await;
-    close(cache, store_threads)
-}
-
-async fn wait_for_stop() -> anyhow::Result<()> {
-    let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     tokio::select! {
-        _ = term.recv() => {}
-        _ = int.recv() => {}
+        _ = served => {}
+        () = signals.next() => tracing::info!("told to stop again: the streams are not waited for"),
     }
-    Ok(())
+    match cache.front.close(store_threads, CLOSE_BOUND).await {
+        true => Ok(()),
+        false => Err(anyhow::anyhow!("the store could not be closed within {CLOSE_BOUND:?}")),
+    }
 }
 
-/// Waits for the store to close when nobody uses it any more; tasks that still hold it end with the process.
-fn close(cache: Arc<Cache>, threads: Vec<std::thread::JoinHandle<()>>) -> anyhow::Result<()> {
-    if let Some(cache) = Arc::into_inner(cache) {
-        drop(cache);
-        for thread in threads {
-            let _ = thread.join();
+/// SIGTERM and SIGINT.
+struct Signals([Signal; 2]);
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Signals([signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?]))
+    }
+
+    async fn next(&mut self) {
+        let [term, int] = &mut self.0;
+        tokio::select! {
+            _ = term.recv() => {}
+            _ = int.recv() => {}
         }
     }
-    Ok(())
 }
 
 async fn collect_garbage(cache: Arc<Cache>, mut shutdown: tasks::Shutdown) {
@@ -173,9 +195,9 @@ async fn collect_garbage(cache: Arc<Cache>, mut shutdown: tasks::Shutdown) {
     }
 }
 
-fn open_store(config: &Config) -> anyhow::Result<(Front, OpenReport, Vec<std::thread::JoinHandle<()>>)> {
+fn open_store(config: &Config) -> anyhow::Result<(Front, Found, StoreThreads)> {
     folder(&config.store_dir)?;
-    folder(&config.root_dir.join("pki"))?;
+    own_folder(&config.root_dir.join("pki"))?;
     let path = key_path(config);
     let key = SealKey::load_or_create(&path)
         .map_err(|e| anyhow::anyhow!("the store's key {}: {e}", path.display()))?;
@@ -195,11 +217,20 @@ fn open_store(config: &Config) -> anyhow::Result<(Front, OpenReport, Vec<std::th
         }
         other => anyhow::anyhow!("the store in {}: {other}", config.store_dir.display()),
     })?;
-    if let OpenReport::Damaged { set_aside, why } = &opened.report {
-        tracing::error!(set_aside = %set_aside.display(), why, "the store was damaged: a fresh one is begun");
+    let found =
+        Found { report: opened.report, unreadable_entries: opened.unreadable_entries, saved: opened.saved };
+    if let OpenReport::Damaged { set_aside, why } = &found.report {
+        let saved = found.saved;
+        tracing::error!(set_aside = %set_aside.display(), why, saved, "the store was damaged: a fresh one is begun");
+    }
+    if found.unreadable_entries > 0 {
+        tracing::error!(
+            entries = found.unreadable_entries,
+            "entries of the journal cannot be read; they stand among the conflicts"
+        );
     }
     let (front, threads) = Front::start(opened.writer, opened.reader)?;
-    Ok((front, opened.report, threads))
+    Ok((front, found, threads))
 }
 
 /// A systemd credential named `yurthub-store-key` comes before the key file beside the hub's CA.
@@ -214,11 +245,18 @@ fn folder(path: &Path) -> anyhow::Result<()> {
     made.map_err(|e| anyhow::anyhow!("cannot make the folder {}: {e}", path.display()))
 }
 
+/// A folder that is the hub's alone: nobody else may look into it, whoever opened it.
+fn own_folder(path: &Path) -> anyhow::Result<()> {
+    folder(path)?;
+    let narrowed = fs::set_permissions(path, fs::Permissions::from_mode(0o700));
+    narrowed.map_err(|e| anyhow::anyhow!("cannot close the folder {} for others: {e}", path.display()))
+}
+
 /// Tells scripts and tests which ports were bound, when they asked for free ones.
 #[allow(clippy::disallowed_methods)]
 fn write_ports(root: &Path, [secure, admin]: [u16; 2]) -> anyhow::Result<()> {
     let dir = root.join("run");
-    folder(&dir)?;
+    own_folder(&dir)?;
     let temporary = dir.join("ports.json.new");
     fs::write(&temporary, json!({"secure": secure, "admin": admin}).to_string())?;
     Ok(fs::rename(&temporary, dir.join("ports.json"))?)

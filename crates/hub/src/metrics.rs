@@ -40,8 +40,18 @@ pub struct Metrics {
     pub not_kept: Family<Why, Counter>,
     /// Local writes taken into the journal.
     pub journaled: Counter,
-    /// Connections refused because too many are open.
+    /// Connections refused because too many are open and all are busy.
     pub refused_connections: Counter,
+    /// Idle connections that were closed to make room for new ones.
+    pub evicted_connections: Counter,
+    /// Connections of the admin over the bound.
+    pub refused_admin_connections: Counter,
+    /// Local watches that were told to list again because they were too slow.
+    pub expired_watches: Counter,
+    /// Collections whose rows were not as they were written.
+    pub damaged_collections: Counter,
+    /// Connections that ended before TLS stood: garbage, a refused certificate, silence.
+    pub failed_handshakes: Counter,
 }
 
 impl Metrics {
@@ -81,6 +91,31 @@ impl Metrics {
             "refused_connections",
             "Local connections over the bound",
             self.refused_connections.clone(),
+        );
+        registry.register(
+            "evicted_connections",
+            "Idle local connections closed to make room",
+            self.evicted_connections.clone(),
+        );
+        registry.register(
+            "refused_admin_connections",
+            "Connections of the admin over the bound",
+            self.refused_admin_connections.clone(),
+        );
+        registry.register(
+            "expired_watches",
+            "Local watches that fell behind and were told to list again",
+            self.expired_watches.clone(),
+        );
+        registry.register(
+            "damaged_collections",
+            "Collections whose rows were not as they were written",
+            self.damaged_collections.clone(),
+        );
+        registry.register(
+            "failed_handshakes",
+            "Local connections that ended before TLS stood",
+            self.failed_handshakes.clone(),
         );
         registry
     }

@@ -1,8 +1,18 @@
 //! Every background task of the hub is started here, with a name and the meaning of its end.
 
+use std::any::Any;
 use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicU64, Ordering};
 
+use futures_util::FutureExt;
 use tokio::sync::watch;
+
+/// The process's exit code when a part that it cannot live without has failed (`EX_SOFTWARE` of sysexits.h).
+const EXIT_FAILED: i32 = 70;
+
+/// Panics of the whole process, wherever they were caught.
+static PANICS: AtomicU64 = AtomicU64::new(0);
 
 /// What it means when a task ends by a panic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,17 +23,55 @@ pub enum Failure {
     Fatal,
 }
 
-/// Starts `work` under `name`; a panic in it is logged and, for [`Failure::Fatal`], ends the process.
+/// Starts `work` under `name`; a panic in it is logged and counted and, for [`Failure::Fatal`], ends the process.
 #[allow(clippy::disallowed_methods)]
 pub fn spawn(name: &'static str, failure: Failure, work: impl Future<Output = ()> + Send + 'static) {
-    let running = tokio::spawn(work);
+    tokio::spawn(async move {
+        if let Err(panic) = AssertUnwindSafe(work).catch_unwind().await {
+            panicked(name, failure, panic.as_ref());
+        }
+    });
+}
+
+/// Runs `work` to its end; `None` when it panicked, which is logged and counted.
+pub async fn caught<T>(name: &'static str, work: impl Future<Output = T>) -> Option<T> {
+    let done = AssertUnwindSafe(work).catch_unwind().await;
+    done.inspect_err(|panic| panicked(name, Failure::Local, panic.as_ref())).ok()
+}
+
+/// Runs a thread's work; a panic in it ends the process, because nobody would take its place.
+pub fn thread_body(name: &str, work: impl FnOnce()) {
+    if let Err(panic) = std::panic::catch_unwind(AssertUnwindSafe(work)) {
+        panicked(name, Failure::Fatal, panic.as_ref());
+    }
+}
+
+/// Panics that were met since the start.
+pub fn panics() -> u64 {
+    PANICS.load(Ordering::Relaxed)
+}
+
+fn panicked(name: &str, failure: Failure, panic: &(dyn Any + Send)) {
+    PANICS.fetch_add(1, Ordering::Relaxed);
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no text");
+    tracing::error!(task = name, panic = text, fatal = failure == Failure::Fatal, "a task panicked");
     if failure == Failure::Fatal {
-        tokio::spawn(async move {
-            if let Err(error) = running.await {
-                tracing::error!(task = name, %error, "a task that the hub cannot live without failed");
-                std::process::exit(70);
-            }
-        });
+        std::process::exit(EXIT_FAILED);
+    }
+}
+
+/// Spawns what HTTP/2 runs beside its connections.
+#[derive(Clone, Copy, Debug)]
+pub struct Spawner;
+
+impl<F> hyper::rt::Executor<F> for Spawner
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    fn execute(&self, work: F) {
+        spawn("http2", Failure::Local, work.map(drop));
     }
 }
 
@@ -56,5 +104,21 @@ impl Shutdown {
     /// Whether the stop has been given.
     pub fn is_stopping(&self) -> bool {
         *self.0.borrow()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_is_counted_and_nothing_else_ends() {
+        let before = panics();
+        spawn("local", Failure::Local, async { panic!("of a task") });
+        let caught = caught("request", async { panic!("of a request") }).await;
+        assert_eq!(caught, None::<()>);
+        while panics() < before + 2 {
+            tokio::task::yield_now().await;
+        }
     }
 }

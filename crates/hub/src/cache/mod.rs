@@ -22,7 +22,7 @@ use std::sync::Arc;
 use yurt_store::OpenReport;
 
 pub use collection::Collection;
-pub use front::{Front, FrontError};
+pub use front::{Front, FrontError, StoreThreads};
 pub use read::{ListAnswer, ListView, ObjectAnswer, ObjectView, Scope};
 pub use registry::{Filling, Registry};
 pub use watch::{Served, WatchPlan, WatchRequest};
@@ -38,6 +38,17 @@ use write::Overlay;
 /// Collections that may be held at once; further ones are passed through, not kept.
 pub const MAX_COLLECTIONS: usize = 1024;
 
+/// What the start found in the store.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// A store, none, or a damaged one.
+    pub report: OpenReport,
+    /// Entries of the journal that could not be read; they stand among the conflicts.
+    pub unreadable_entries: u64,
+    /// Records that were taken over from a damaged store.
+    pub saved: u64,
+}
+
 /// Everything behind the cache's doors.
 pub struct Cache {
     /// The durable store.
@@ -49,7 +60,7 @@ pub struct Cache {
     /// The node's writes that the cloud has not confirmed.
     pub overlay: Overlay,
     /// How the store was found at the start.
-    pub opened: OpenReport,
+    pub found: Found,
     filling: Filling,
     node_name: String,
     node_user: String,
@@ -63,7 +74,7 @@ impl Cache {
     /// Loads what the store has: collections, and the journal as masks over them.
     pub async fn load(
         front: Front,
-        opened: OpenReport,
+        found: Found,
         node_name: &str,
         cloud: Arc<Cloud>,
         connectivity: Connectivity,
@@ -75,7 +86,7 @@ impl Cache {
             registry: Registry::default(),
             grants: Grants::new(front.clone()),
             overlay: Overlay::default(),
-            opened,
+            found,
             filling: Filling::default(),
             node_name: node_name.to_owned(),
             node_user: identify::node_user(node_name),

@@ -22,6 +22,7 @@ use super::read::{Candidate, Scope};
 use super::ring::{self, Entry, Start};
 use super::{Cache, FrontError};
 use crate::clock;
+use crate::metrics::Metrics;
 use crate::respond::{self, BoxError};
 use crate::tasks::Shutdown;
 
@@ -119,6 +120,7 @@ impl Cache {
             bookmark_at: options.allow_bookmarks.then(|| now + BOOKMARK_EVERY),
             ends_at: now + life,
             shutdown: self.shutdown.clone(),
+            metrics: Arc::clone(&self.metrics),
             over: false,
         };
         let representation = candidate.representation;
@@ -172,6 +174,7 @@ struct Watcher {
     bookmark_at: Option<Instant>,
     ends_at: Instant,
     shutdown: Shutdown,
+    metrics: Arc<Metrics>,
     over: bool,
 }
 
@@ -186,6 +189,7 @@ impl Watcher {
             self.news.borrow_and_update();
             let Some((events, end)) = self.candidate.collection.since(self.position, BATCH) else {
                 self.over = true;
+                self.metrics.expired_watches.inc();
                 return Some(self.expired());
             };
             self.position += events.len() as u64;

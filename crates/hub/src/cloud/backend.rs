@@ -38,8 +38,13 @@ impl ServerAddress {
             return Err(format!("{url:?} must name a server only, without a path"));
         }
         let host = uri.host().filter(|h| !h.is_empty()).ok_or_else(|| format!("{url:?} names no host"))?;
+        let port = uri.port_u16().unwrap_or(443);
+        let authority = uri.authority().map_or("", |a| a.as_str());
+        if authority != host && authority != format!("{host}:{port}") {
+            return Err(format!("{url:?} has something else than a host and a port"));
+        }
         let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-        Ok(ServerAddress { host, port: uri.port_u16().unwrap_or(443) })
+        Ok(ServerAddress { host, port })
     }
 
     /// `host:port` as in a Host header.
@@ -179,7 +184,17 @@ mod tests {
         assert_eq!(parse("https://10.0.0.1:6443"), Ok("10.0.0.1:6443".to_owned()));
         assert_eq!(parse("https://api.example"), Ok("api.example:443".to_owned()));
         assert_eq!(parse("https://[::1]:6443/"), Ok("[::1]:6443".to_owned()));
-        for bad in ["http://10.0.0.1", "10.0.0.1:6443", "https://", "https://a/b", "https://a/?x=1"] {
+        for bad in [
+            "http://10.0.0.1",
+            "10.0.0.1:6443",
+            "https://",
+            "https://a/b",
+            "https://a/?x=1",
+            "https://a:x",
+            "https://a:",
+            "https://a:70000",
+            "https://u@a",
+        ] {
             assert!(parse(bad).is_err(), "{bad}");
         }
     }

@@ -8,7 +8,7 @@ use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::client::conn::http2::{Builder, SendRequest};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
 use tokio::sync::{Mutex, Notify};
 use tokio_rustls::client::TlsStream;
@@ -75,7 +75,7 @@ impl Slot {
         count: Arc<AtomicU64>,
     ) -> Result<Sender, hyper::Error> {
         let (window, connection_window) = lane.windows();
-        let (sender, connection) = Builder::new(TokioExecutor::new())
+        let (sender, connection) = Builder::new(tasks::Spawner)
             .timer(TokioTimer::new())
             .initial_stream_window_size(window)
             .initial_connection_window_size(connection_window)

@@ -6,7 +6,7 @@
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::net::IpAddr;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use rcgen::{
@@ -56,6 +56,7 @@ pub fn serving_certificate(dir: &Path, names: &[String]) -> Result<Serving, CaEr
 fn load_or_create(dir: &Path) -> Result<(String, KeyPair), CaError> {
     let (cert_path, key_path) = (dir.join("ca.crt"), dir.join("ca.key"));
     if cert_path.exists() && key_path.exists() {
+        narrow(&key_path)?;
         return Ok((read(&cert_path)?, KeyPair::from_pem(&read(&key_path)?)?));
     }
     let key = KeyPair::generate()?;
@@ -90,6 +91,12 @@ fn leaf_params(names: &[String]) -> Result<CertificateParams, rcgen::Error> {
 fn for_ever(params: &mut CertificateParams) {
     params.not_before = rcgen::date_time_ymd(1970, 1, 1);
     params.not_after = rcgen::date_time_ymd(2120, 1, 1);
+}
+
+/// Only its owner reads a key, whoever opened it for others.
+fn narrow(key: &Path) -> Result<(), CaError> {
+    let narrowed = fs::set_permissions(key, fs::Permissions::from_mode(0o600));
+    narrowed.map_err(|error| CaError::File { path: key.to_owned(), error })
 }
 
 fn read(path: &Path) -> Result<String, CaError> {

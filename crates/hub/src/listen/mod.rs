@@ -1,5 +1,6 @@
 //! The doors of the hub: HTTPS for local clients, HTTP on the loopback for the admin.
 
+mod places;
 mod secure;
 
 pub use secure::{Listener, Terminal};

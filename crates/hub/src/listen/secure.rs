@@ -9,13 +9,13 @@ use arc_swap::ArcSwap;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 
+use super::places::{Place, Places, Taking, busy_until_sent};
 use crate::credential::ca::Serving;
 use crate::credential::{Credentials, client_verifier};
 use crate::identify::Peer;
@@ -23,12 +23,22 @@ use crate::metrics::Metrics;
 use crate::respond::Body;
 use crate::tasks::{self, Shutdown};
 
-/// Local connections at one time; a further one waits in the kernel's queue.
-const MAX_CONNECTIONS: usize = 1024;
 /// A client that has not finished its TLS handshake by then is dropped.
 const HANDSHAKE_BOUND: Duration = Duration::from_secs(10);
 /// How long streams may take to end at shutdown.
 const DRAIN: Duration = Duration::from_secs(5);
+/// A client that has not sent the whole head of a request (HTTP/1.1) by then is dropped, one that keeps its
+/// connection without asking anything, too.
+const HEADER_BOUND: Duration = Duration::from_secs(30);
+/// The read buffer of HTTP/1.1 in bytes, and with it the largest head of a request: 431 beyond it.
+const MAX_HEAD: usize = 64 << 10;
+/// The largest head of a request in HTTP/2, in bytes: 431 beyond it.
+const MAX_HEAD_LIST: u32 = 64 << 10;
+/// Requests of one HTTP/2 connection at one time. A kubelet watches every ConfigMap and Secret of its pods.
+const MAX_STREAMS: u32 = 4096;
+/// An HTTP/2 peer that is silent for this long is pinged, and dropped when it does not answer within the second.
+const PING_EVERY: Duration = Duration::from_secs(30);
+const PING_BOUND: Duration = Duration::from_secs(20);
 /// HTTP/2 windows: of a stream, of a connection. Clients send little.
 const WINDOWS: (u32, u32) = (64 << 10, 256 << 10);
 
@@ -85,7 +95,7 @@ impl Listener {
         S: Fn(Request<Incoming>, Arc<Peer>) -> F + Clone + Send + Sync + 'static,
         F: Future<Output = Response<Body>> + Send + 'static,
     {
-        let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        let places = Places::new();
         loop {
             let accepted = tokio::select! {
                 () = shutdown.wait() => break,
@@ -100,59 +110,95 @@ impl Listener {
                     continue;
                 }
             };
-            let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
-                self.metrics.refused_connections.inc();
-                continue;
+            let place = match places.take() {
+                Taking::Free(place) => place,
+                Taking::Instead(place) => {
+                    self.metrics.evicted_connections.inc();
+                    place
+                }
+                Taking::Full => {
+                    self.metrics.refused_connections.inc();
+                    continue;
+                }
             };
+            let connection =
+                Connection { stream, place, metrics: Arc::clone(&self.metrics), shutdown: shutdown.clone() };
             let acceptor = TlsAcceptor::from(self.terminal.config.load_full());
-            let (serve, shutdown) = (serve.clone(), shutdown.clone());
-            tasks::spawn("local connection", tasks::Failure::Local, async move {
-                connection(stream, acceptor, serve, shutdown).await;
-                drop(place);
-            });
+            tasks::spawn("local connection", tasks::Failure::Local, connection.run(acceptor, serve.clone()));
         }
-        let all = u32::try_from(MAX_CONNECTIONS).unwrap_or(u32::MAX);
-        let _ = tokio::time::timeout(DRAIN, places.acquire_many(all)).await;
+        // From here on a client is refused at once instead of waiting for a process that ends.
+        drop(self.socket);
+        let _ = tokio::time::timeout(DRAIN, places.empty()).await;
     }
 }
 
-async fn connection<S, F>(stream: TcpStream, acceptor: TlsAcceptor, serve: S, mut shutdown: Shutdown)
-where
-    S: Fn(Request<Incoming>, Arc<Peer>) -> F + Clone + Send + Sync + 'static,
-    F: Future<Output = Response<Body>> + Send + 'static,
-{
-    let _ = stream.set_nodelay(true);
-    let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE_BOUND, acceptor.accept(stream)).await else {
-        tracing::debug!("a TLS handshake failed");
-        return;
-    };
-    let peer = Arc::new(Peer::of(stream.get_ref().1.peer_certificates()));
-    let service = service_fn(move |request| {
-        let answer = serve(request, Arc::clone(&peer));
-        async move { Ok::<_, Infallible>(answer.await) }
-    });
-    let mut builder = auto::Builder::new(TokioExecutor::new());
+/// One local connection.
+struct Connection {
+    stream: TcpStream,
+    place: Place,
+    metrics: Arc<Metrics>,
+    shutdown: Shutdown,
+}
+
+impl Connection {
+    async fn run<S, F>(self, acceptor: TlsAcceptor, serve: S)
+    where
+        S: Fn(Request<Incoming>, Arc<Peer>) -> F + Clone + Send + Sync + 'static,
+        F: Future<Output = Response<Body>> + Send + 'static,
+    {
+        let Connection { stream, place, metrics, mut shutdown } = self;
+        let _ = stream.set_nodelay(true);
+        let shaken = tokio::select! {
+            shaken = tokio::time::timeout(HANDSHAKE_BOUND, acceptor.accept(stream)) => shaken,
+            () = place.wanted() => return,
+            () = shutdown.wait() => return,
+        };
+        let Ok(Ok(stream)) = shaken else {
+            metrics.failed_handshakes.inc();
+            return;
+        };
+        let peer = Arc::new(Peer::of(stream.get_ref().1.peer_certificates()));
+        let builder = http_of(stream.get_ref().1.alpn_protocol());
+        let begin = place.counter();
+        let service = service_fn(move |request| {
+            let busy = begin();
+            let answer = serve(request, Arc::clone(&peer));
+            async move { Ok::<_, Infallible>(answer.await.map(|body| busy_until_sent(body, busy))) }
+        });
+        let served = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
+        tokio::pin!(served);
+        tokio::select! {
+            ended = served.as_mut() => {
+                if let Err(error) = ended {
+                    tracing::debug!(%error, "a local connection ended");
+                }
+                return;
+            }
+            () = place.wanted() => {}
+            () = shutdown.wait() => {}
+        }
+        served.as_mut().graceful_shutdown();
+        let _ = tokio::time::timeout(DRAIN, served).await;
+    }
+}
+
+/// HTTP as the TLS handshake has agreed on it. It is not guessed from the first bytes: for those a client could
+/// let us wait for ever.
+fn http_of(alpn: Option<&[u8]>) -> auto::Builder<tasks::Spawner> {
+    let mut builder = auto::Builder::new(tasks::Spawner);
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_BOUND).max_buf_size(MAX_HEAD);
     builder
-        .http1()
-        .timer(TokioTimer::new())
-        .max_buf_size(16 << 10)
         .http2()
         .timer(TokioTimer::new())
+        .keep_alive_interval(PING_EVERY)
+        .keep_alive_timeout(PING_BOUND)
+        .max_header_list_size(MAX_HEAD_LIST)
         .initial_stream_window_size(WINDOWS.0)
         .initial_connection_window_size(WINDOWS.1)
         .max_send_buf_size(64 << 10)
-        .max_concurrent_streams(4096);
-    let served = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
-    tokio::pin!(served);
-    tokio::select! {
-        ended = served.as_mut() => {
-            if let Err(error) = ended {
-                tracing::debug!(%error, "a local connection ended");
-            }
-        }
-        () = shutdown.wait() => {
-            served.as_mut().graceful_shutdown();
-            let _ = tokio::time::timeout(DRAIN, served).await;
-        }
+        .max_concurrent_streams(MAX_STREAMS);
+    match alpn {
+        Some(b"h2") => builder.http2_only(),
+        _ => builder.http1_only(),
     }
 }

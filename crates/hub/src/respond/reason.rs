@@ -31,10 +31,16 @@ pub enum Reason {
     Journal,
     /// The request itself is wrong.
     BadRequest,
+    /// The body of the request is larger than the apiserver takes.
+    TooLarge,
+    /// The body of the request did not come in time.
+    SlowClient,
     /// A bound of the hub is reached.
     Overload,
     /// The store cannot keep what must be kept.
     StoreFailed,
+    /// The hub itself failed.
+    Failed,
 }
 
 impl Reason {
@@ -57,6 +63,9 @@ impl Reason {
             Reason::BadRequest => "bad-request",
             Reason::Overload => "overload",
             Reason::StoreFailed => "store-failed",
+            Reason::TooLarge => "too-large",
+            Reason::SlowClient => "slow-client",
+            Reason::Failed => "failed",
         }
     }
 }

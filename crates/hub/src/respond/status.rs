@@ -20,12 +20,16 @@ pub fn refusal(reason: Reason, message: impl Into<String>, encoding: Encoding) -
         Reason::TooOld => (410, "Expired"),
         Reason::Overload => (429, "TooManyRequests"),
         Reason::Slow => (504, "Timeout"),
+        Reason::TooLarge => (413, "RequestEntityTooLarge"),
+        Reason::SlowClient => (408, "Timeout"),
+        Reason::Failed => (500, "InternalError"),
         _ => (503, "ServiceUnavailable"),
     };
     let mut response = failure(code, name, message, encoding);
     if let Ok(source) = HeaderValue::from_str(&format!("yurthub; reason={}", reason.as_str())) {
         response.headers_mut().insert(SOURCE, source);
     }
+    response.extensions_mut().insert(reason);
     response
 }
 

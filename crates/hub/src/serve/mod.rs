@@ -1,6 +1,6 @@
 //! One request, from its head to its answer: who asks, where it goes, what comes back.
 
-mod beside;
+mod body;
 mod credential;
 mod document;
 mod learn;
@@ -13,9 +13,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, header};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
-use tokio::sync::Semaphore;
 use yurt_api::representation::{Accepted, Encoding, Representation, negotiate};
 use yurt_api::request::{RequestInfo, RequestKind, ResourceRequest};
 
@@ -26,9 +24,9 @@ use crate::identify::{Caller, Peer, identify};
 use crate::metrics::Metrics;
 use crate::respond::{self, Body, Reason};
 use crate::route::{Manner, Route, route};
+use crate::tasks::{self, Shutdown};
 
-/// The largest body of a request, in bytes: the apiserver's own limit (`MaxRequestBodyBytes`, 3 MiB).
-const MAX_REQUEST: usize = 3 << 20;
+pub use body::Bodies;
 
 /// The pipeline with all it needs.
 pub struct Pipeline {
@@ -40,8 +38,10 @@ pub struct Pipeline {
     pub connectivity: Connectivity,
     /// Counters.
     pub metrics: Arc<Metrics>,
-    /// Places for reads beside others.
-    beside: Arc<Semaphore>,
+    /// The memory for bodies of requests.
+    pub bodies: Bodies,
+    /// The end of the process.
+    pub shutdown: Shutdown,
 }
 
 /// A request that has been understood.
@@ -96,24 +96,20 @@ impl Asked {
 }
 
 impl Pipeline {
-    /// The pipeline over these parts.
-    pub fn new(
-        cache: Arc<Cache>,
-        cloud: Arc<Cloud>,
-        connectivity: Connectivity,
-        metrics: Arc<Metrics>,
-    ) -> Self {
-        Self { cache, cloud, connectivity, metrics, beside: Arc::new(Semaphore::new(beside::AT_ONCE)) }
-    }
-
     /// Answers one request. Always returns an answer.
     pub async fn serve(self: Arc<Self>, request: Request<Incoming>, peer: Arc<Peer>) -> Response<Body> {
         let begun = crate::clock::monotonic();
         let method = request.method().clone();
         let path = request.uri().path().to_owned();
         let agent = user_agent(request.headers());
-        let (verb, reason, answer) = self.answer(request, &peer).await;
+        let done = tasks::caught("request", Box::pin(self.answer(request, &peer))).await;
+        let (verb, reason, answer) = done.unwrap_or_else(|| {
+            let message = "the hub failed at this request; its log says how";
+            ("unknown", Reason::Failed, respond::refusal(Reason::Failed, message, Encoding::Json))
+        });
         let code = answer.status().as_u16();
+        // A refusal further down says more than the way that was taken.
+        let reason = answer.extensions().get::<Reason>().copied().unwrap_or(reason);
         self.metrics.answered(verb, reason.as_str(), code);
         let ms = begun.elapsed().as_secs_f64() * 1000.0;
         tracing::debug!(%method, path, verb, code, reason = reason.as_str(), ms, agent, "answered");
@@ -193,13 +189,9 @@ impl Pipeline {
         body: Incoming,
         next: impl FnOnce(&'a Arc<Self>, Asked, Bytes) -> futures_util::future::BoxFuture<'a, Response<Body>>,
     ) -> Response<Body> {
-        match Limited::new(body, MAX_REQUEST).collect().await {
-            Ok(whole) => next(self, asked, whole.to_bytes()).await,
-            Err(error) if error.is::<LengthLimitError>() => {
-                let message = format!("the body is larger than {MAX_REQUEST} bytes");
-                respond::failure(413, "RequestEntityTooLarge", message, asked.encoding())
-            }
-            Err(error) => asked.refuse(Reason::BadRequest, format!("the body cannot be read: {error}")),
+        match self.bodies.read(body).await {
+            Ok(whole) => next(self, asked, whole.bytes.clone()).await,
+            Err((reason, message)) => asked.refuse(reason, message),
         }
     }
 }

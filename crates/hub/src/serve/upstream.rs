@@ -9,12 +9,14 @@ use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use yurt_api::representation::Representation;
+use yurt_api::request::Verb;
+use yurt_api::watch::Decoder;
 
 use super::{Asked, Pipeline, text};
 use crate::cloud::{self, CloudError, Lane};
 use crate::connectivity::Event;
 use crate::respond::{self, Body, BoxError, Reason, SOURCE};
-use crate::tasks;
+use crate::tasks::{self, Shutdown};
 
 /// The bound on the first byte of an answer for which nothing is held: the apiserver's own
 /// `--request-timeout`.
@@ -80,13 +82,22 @@ impl Pipeline {
 
     /// The cloud's answer, its body at the client's pace.
     pub(super) async fn pass_on(&self, asked: &Asked, answer: Response<Incoming>) -> Response<Body> {
+        let watched = self.watched(asked, &answer);
         let (mut parts, body) = answer.into_parts();
         cloud::strip_hop_by_hop(&mut parts.headers);
         parts.headers.insert(SOURCE, HeaderValue::from_static("cloud"));
         let Some(place) = self.cloud.pace(&asked.caller.identity()).await else {
             return asked.refuse(Reason::Overload, "too many slow readers: try again");
         };
-        Response::from_parts(parts, paced(body, place))
+        Response::from_parts(parts, paced(body, place, watched))
+    }
+
+    /// A watch has no end of its own: it ends with the hub.
+    fn watched(&self, asked: &Asked, answer: &Response<Incoming>) -> Option<Watched> {
+        let watch = asked.resource().is_some_and(|r| r.verb == Verb::Watch);
+        let said = text(answer.headers(), header::CONTENT_TYPE).filter(|_| watch)?;
+        let encoding = Representation::of_content_type(said)?.encoding;
+        Some(Watched { shutdown: self.shutdown.clone(), decoder: Decoder::new(encoding, MAX_OBJECT) })
     }
 
     /// The cloud's answer with a body that was read already.
@@ -161,8 +172,28 @@ pub(super) fn speaks_api(answer: &Response<Incoming>) -> bool {
     text(answer.headers(), header::CONTENT_TYPE).and_then(Representation::of_content_type).is_some()
 }
 
+/// The stream of a watch that is passed through, as far as the hub has to know it: where its frames end.
+struct Watched {
+    shutdown: Shutdown,
+    decoder: Decoder,
+}
+
+impl Watched {
+    /// Takes note of bytes that went by; `None` when they are no frames.
+    fn saw(mut self, chunk: &Bytes) -> Option<Self> {
+        self.decoder.push(chunk.clone());
+        loop {
+            match self.decoder.next() {
+                Ok(Some(_)) => {}
+                Ok(None) => return Some(self),
+                Err(_) => return None,
+            }
+        }
+    }
+}
+
 /// A body that holds its place among the paced ones as long as it flows, and is cut when nobody reads it.
-fn paced(body: Incoming, place: tokio::sync::OwnedSemaphorePermit) -> Body {
+fn paced(body: Incoming, place: tokio::sync::OwnedSemaphorePermit, mut watched: Option<Watched>) -> Body {
     let (sender, receiver) = tokio::sync::mpsc::channel::<Result<Bytes, BoxError>>(2);
     tasks::spawn("paced body", tasks::Failure::Local, async move {
         let _place = place;
@@ -171,8 +202,12 @@ fn paced(body: Incoming, place: tokio::sync::OwnedSemaphorePermit) -> Body {
             let next = tokio::select! {
                 next = body.next() => next,
                 () = sender.closed() => return,
+                () = stopping(&mut watched) => return,
             };
             let Some(chunk) = next else { return };
+            if let Ok(chunk) = &chunk {
+                watched = watched.and_then(|w| w.saw(chunk));
+            }
             let failed = chunk.is_err();
             let sent = tokio::time::timeout(WRITE_BOUND, sender.send(chunk.map_err(BoxError::from))).await;
             if failed || !matches!(sent, Ok(Ok(()))) {
@@ -185,6 +220,14 @@ fn paced(body: Incoming, place: tokio::sync::OwnedSemaphorePermit) -> Body {
         Some((chunk, receiver))
     });
     respond::streaming(stream)
+}
+
+/// Waits for the moment at which a watch that is passed through ends: the hub stops, and no event is half told.
+async fn stopping(watched: &mut Option<Watched>) {
+    match watched {
+        Some(watched) if !watched.decoder.is_mid_frame() => watched.shutdown.wait().await,
+        _ => std::future::pending().await,
+    }
 }
 
 /// Reads a whole body of at most `bound` bytes; `Err` gives what could not be read.

@@ -1,6 +1,7 @@
 //! The yurthub process: started, killed, stopped, started again on the same folder and ports.
 
 use std::{
+    ffi::OsString,
     fs::OpenOptions,
     path::{Path, PathBuf},
     process::{ExitStatus, Stdio},
@@ -37,6 +38,8 @@ pub struct HubOptions {
     pub log: PathBuf,
     /// Further arguments.
     pub arguments: Vec<String>,
+    /// Further environment variables.
+    pub environment: Vec<(OsString, OsString)>,
 }
 
 impl HubOptions {
@@ -63,6 +66,7 @@ impl HubOptions {
             root: folder.join("yurthub"),
             log: folder.join("yurthub.log"),
             arguments: Vec::new(),
+            environment: Vec::new(),
         }
     }
 }
@@ -99,7 +103,6 @@ impl Hub {
     /// Starts it without waiting. The ports of an earlier run are taken again.
     pub fn spawn(&mut self) {
         assert!(self.child.is_none(), "the hub runs already");
-        std::fs::create_dir_all(&self.options.root).expect("the hub's root folder");
         std::fs::remove_file(self.ports_file()).ok();
         let log =
             OpenOptions::new().create(true).append(true).open(&self.options.log).expect("the hub's log");
@@ -214,13 +217,14 @@ impl Hub {
         let options = &self.options;
         let mut command = Command::new(&options.binary);
         command.arg0("yurthub").args(["--node-name", &options.node, "--server-addr", &options.servers]);
-        command.args(["--bind-address", "127.0.0.1"]);
+        command.args(["--bind-proxy-address", "127.0.0.1"]);
         command.arg("--root-dir").arg(&options.root).arg("--ca-file").arg(&options.ca_file);
         command.arg("--client-cert").arg(&options.identity.cert_file);
         command.arg("--client-key").arg(&options.identity.key_file);
         command.args(["--proxy-secure-port", &self.ports.secure.to_string()]);
         command.args(["--serve-port", &self.ports.admin.to_string()]);
         command.args(&options.arguments);
+        command.envs(options.environment.iter().cloned());
         command
     }
 }
