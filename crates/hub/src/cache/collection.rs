@@ -65,6 +65,13 @@ pub struct Collection {
     pub events: AtomicUsize,
 }
 
+/// An object before an event.
+struct Before {
+    attributes: Attributes,
+    /// In item form.
+    item: Bytes,
+}
+
 struct Inner {
     id: CollectionId,
     header: ListHeader,
@@ -282,8 +289,8 @@ impl Collection {
     fn one_upstream(&self, inner: &mut Inner, change: Upstream) {
         let mask = inner.masks.get(&change.key).cloned();
         let before = match &mask {
-            Some(mask) => mask.body.as_ref().and_then(|b| self.attributes(b)),
-            None => change.previous.as_ref().and_then(|r| self.attributes(&r.body)),
+            Some(mask) => self.before(mask.body.as_ref()),
+            None => self.before(change.previous.as_ref().map(|r| &r.body)),
         };
         if let Some(mask) = mask {
             if !self.lifts(&mask, &change) {
@@ -324,7 +331,7 @@ impl Collection {
         (uid != row.uid).then(|| self.object_form(local))
     }
 
-    fn push_upstream(&self, inner: &mut Inner, change: Upstream, before: Option<Attributes>) {
+    fn push_upstream(&self, inner: &mut Inner, change: Upstream, before: Option<Before>) {
         let kind = match (&change.row, &before) {
             (Some(_), Some(_)) => EventType::Modified,
             (Some(_), None) => EventType::Added,
@@ -344,45 +351,56 @@ impl Collection {
         self.push(inner, change.version, kind, &change.key, object, frame, before);
     }
 
-    /// Puts a local write over an object; `row` is what the store has under it. Returns whether any
-    /// reader of this collection sees it.
+    /// Whether an object with these attributes belongs to the collection.
+    pub fn selects(&self, attributes: &Attributes) -> bool {
+        self.selection.matches(attributes)
+    }
+
+    /// Puts a local write over an object; its body is `None` when the object is deleted or does not belong
+    /// here (any more). `row` is what the store has under it. Returns whether any reader sees it.
     pub fn mask(&self, key: &ObjectKey, mask: Mask, row: Option<&Row>) -> bool {
         let mut inner = self.lock();
         let before = match inner.masks.get(key) {
             Some(mask) => mask.body.clone(),
             None => row.map(|r| r.body.clone()),
         };
-        let attributes_before = before.as_ref().and_then(|b| self.attributes(b));
-        let after =
-            mask.body.as_ref().filter(|b| self.attributes(b).is_some_and(|a| self.selection.matches(&a)));
-        let (kind, body) = match (&attributes_before, after, before) {
-            (Some(_), Some(body), _) => (EventType::Modified, body.clone()),
-            (None, Some(body), _) => (EventType::Added, body.clone()),
-            (Some(_), None, Some(body)) => (EventType::Deleted, self.at_version(&body, mask.version)),
-            _ => return false,
+        let (kind, body) = match (&before, &mask.body) {
+            (Some(_), Some(body)) => (EventType::Modified, body.clone()),
+            (None, Some(body)) => (EventType::Added, body.clone()),
+            (Some(body), None) => (EventType::Deleted, self.at_version(body, mask.version)),
+            (None, None) => return false,
         };
         let version = mask.version;
-        let hidden = after.is_none();
-        inner.masks.insert(key.clone(), if hidden { Mask { body: None, ..mask } } else { mask });
+        inner.masks.insert(key.clone(), mask);
         let object = self.object_form(&body);
-        self.push(&mut inner, version, kind, key, object, None, attributes_before);
+        self.push(&mut inner, version, kind, key, object, None, self.before(before.as_ref()));
         drop(inner);
         self.news.send_replace(());
         true
     }
 
-    /// The cloud has the local write as of `version` (0 = not known): from then on its word counts.
-    pub fn delivered(&self, key: &ObjectKey, version: u64) {
-        if let Some(mask) = self.lock().masks.get_mut(key) {
+    /// The cloud has the local write `local` as of `version` (0 = not known): from then on its word counts.
+    /// A later local write of the object waits for its own delivery.
+    pub fn delivered(&self, key: &ObjectKey, local: u64, version: u64) {
+        if let Some(mask) = self.lock().masks.get_mut(key).filter(|mask| mask.version <= local) {
             mask.delivered = Some(version);
         }
+    }
+
+    /// Nobody can keep the collection up to date any more: its watchers are told to list again.
+    pub fn dismiss(&self) {
+        let mut inner = self.lock();
+        let version = inner.version;
+        inner.ring.reset(version);
+        drop(inner);
+        self.news.send_replace(());
     }
 
     /// Takes a mask away whose end no upstream change will tell, and leads watchers to `row`.
     pub fn settle(&self, key: &ObjectKey, row: Option<&Row>) {
         let mut inner = self.lock();
         let Some(mask) = inner.masks.remove(key) else { return };
-        let before = mask.body.as_ref().and_then(|b| self.attributes(b));
+        let before = self.before(mask.body.as_ref());
         let version = inner.version;
         let (kind, object) = match (row, &mask.body) {
             (Some(row), Some(_)) => (EventType::Modified, self.object_form(&row.body)),
@@ -407,12 +425,15 @@ impl Collection {
         key: &ObjectKey,
         object: Bytes,
         frame: Option<Bytes>,
-        before: Option<Attributes>,
+        before: Option<Before>,
     ) {
         let encoding = self.key.representation.encoding;
         let frame = frame.unwrap_or_else(|| frames::encode(encoding, kind, &object));
         let lead = !ring::is_local(version) && (ring::is_local(inner.current) || version <= inner.version);
-        inner.ring.push(Entry { version, lead, kind, key: key.clone(), frame, object, before });
+        let (before, item) = before.map_or((None, None), |b| (Some(b.attributes), Some(b.item)));
+        let left = item.filter(|_| kind == EventType::Modified && !self.looks_like(&object, before.as_ref()));
+        let left = left.map(|item| self.at_version(&item, version));
+        inner.ring.push(Entry { version, lead, kind, key: key.clone(), frame, object, before, left });
         inner.current = version;
         self.events.fetch_add(1, Ordering::Relaxed);
     }
@@ -425,6 +446,17 @@ impl Collection {
     fn at_version(&self, item: &Bytes, version: u64) -> Bytes {
         let spliced = object::splice_resource_version(self.key.representation.encoding, item, version);
         spliced.unwrap_or_else(|_| item.clone())
+    }
+
+    fn before(&self, item: Option<&Bytes>) -> Option<Before> {
+        let item = item?;
+        Some(Before { attributes: self.attributes(item)?, item: item.clone() })
+    }
+
+    /// Whether no selector could tell the object (in object form) from one with these attributes.
+    fn looks_like(&self, object: &Bytes, attributes: Option<&Attributes>) -> bool {
+        let item = object::to_item(self.key.representation.encoding, object).ok();
+        item.and_then(|item| self.attributes(&item)).as_ref() == attributes
     }
 
     fn attributes(&self, item: &[u8]) -> Option<Attributes> {

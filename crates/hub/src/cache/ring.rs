@@ -41,6 +41,14 @@ pub struct Entry {
     pub object: Bytes,
     /// What selectors saw before the event; `None` when the object was not there.
     pub before: Option<Attributes>,
+    /// The object before, in item form and at this event's version, where a selector might tell the two apart.
+    pub left: Option<Bytes>,
+}
+
+impl Entry {
+    fn bytes(&self) -> usize {
+        self.frame.len() + self.left.as_ref().map_or(0, Bytes::len)
+    }
 }
 
 /// Where a watch starts.
@@ -76,7 +84,7 @@ impl Ring {
 
     /// Adds an event; the oldest go when a bound is reached.
     pub fn push(&mut self, entry: Entry) {
-        self.bytes += entry.frame.len();
+        self.bytes += entry.bytes();
         self.entries.push_back(Arc::new(entry));
         while self.entries.len() > MAX_ENTRIES || (self.bytes > MAX_BYTES && self.entries.len() > 1) {
             self.drop_oldest();
@@ -86,7 +94,7 @@ impl Ring {
     fn drop_oldest(&mut self) {
         if let Some(oldest) = self.entries.pop_front() {
             self.first += 1;
-            self.bytes -= oldest.frame.len();
+            self.bytes -= oldest.bytes();
             if !is_local(oldest.version) {
                 self.floor = self.floor.max(oldest.version);
             }
@@ -142,6 +150,7 @@ mod tests {
             frame: Bytes::from(vec![0; 10]),
             object: Bytes::new(),
             before: None,
+            left: None,
         }
     }
 

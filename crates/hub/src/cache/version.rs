@@ -32,15 +32,8 @@ pub fn fits(request: &ResourceRequest, cloud: u64, view: u64) -> Result<(), Unfi
     }
     let exact = is_exact(request)?;
     let Some(asked) = asked_version(options)? else { return Ok(()) };
-    let held = if is_local(asked) { view } else { cloud };
-    match asked {
-        0 => Ok(()),
-        // What the node wrote is in the cloud by now, and so in the view.
-        _ if is_local(asked) && !is_local(view) && !exact => Ok(()),
-        _ if asked > held => Err(Unfit::TooLarge { asked, held: view }),
-        _ if exact && asked != view => Err(Unfit::Expired),
-        _ => Ok(()),
-    }
+    reached(asked, cloud, view)?;
+    if exact && asked != view { Err(Unfit::Expired) } else { Ok(()) }
 }
 
 /// Whether the request is content with any state not older than a version, and with which.
@@ -50,6 +43,30 @@ pub fn not_older_than(request: &ResourceRequest) -> Option<u64> {
         return None;
     }
     asked_version(options).ok().flatten()
+}
+
+/// Checks what a watch asks for (`ValidateListOptions`); returns the version (0 = any) and whether the
+/// present state comes first.
+pub fn start_of_watch(options: &Options) -> Result<(u64, bool), Unfit> {
+    let version = asked_version(options)?.unwrap_or(0);
+    match (options.send_initial_events, options.resource_version_match.as_deref()) {
+        (None, None) => Ok((version, version == 0)),
+        (Some(initial), Some("NotOlderThan")) => Ok((version, initial)),
+        (None, Some(_)) => Err(Unfit::Invalid(
+            "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
+        )),
+        (Some(_), _) => {
+            Err(Unfit::Invalid("sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"))
+        }
+    }
+}
+
+/// Whether a view is at least of version `asked`.
+pub fn reached(asked: u64, cloud: u64, view: u64) -> Result<(), Unfit> {
+    let held = if is_local(asked) { view } else { cloud };
+    // What the node wrote is in the cloud when no local write stands over the view any more.
+    let pushed = is_local(asked) && !is_local(view);
+    if asked > held && !pushed { Err(Unfit::TooLarge { asked, held: view }) } else { Ok(()) }
 }
 
 fn asked_version(options: &Options) -> Result<Option<u64>, Unfit> {

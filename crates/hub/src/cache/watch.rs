@@ -15,11 +15,12 @@ use yurt_api::representation::{Encoding, Representation};
 use yurt_api::request::ResourceRequest;
 use yurt_api::status::Status;
 use yurt_api::watch::{self as frames, EventType};
-use yurt_store::StoreError;
+use yurt_store::{CollectionState, StoreError};
 
 use super::collection::{Collection, Watching};
 use super::read::{Candidate, Scope};
 use super::ring::{self, Entry, Start};
+use super::version::{self, Unfit};
 use super::{Cache, FrontError};
 use crate::clock;
 use crate::metrics::Metrics;
@@ -34,6 +35,11 @@ const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
 /// How long a watch without `timeoutSeconds` lives: the apiserver's `--min-request-timeout` of 1800 s,
 /// up to twice of it.
 const LIFE: Duration = Duration::from_secs(1800);
+
+/// How long a watch that begins with the present state waits for the reflector to reach its version.
+const CATCH_UP: Duration = Duration::from_secs(1);
+/// How often it looks.
+const LOOK: Duration = Duration::from_millis(10);
 
 /// A watch, understood.
 pub struct WatchRequest<'a> {
@@ -51,6 +57,8 @@ pub enum WatchPlan {
     Served(Box<Served>),
     /// The history does not reach back to the asked version.
     TooOld,
+    /// The present state is not what was asked for, or the request contradicts itself.
+    Unfit(Unfit),
     /// No collection holds what it is about.
     NotHeld,
 }
@@ -90,10 +98,14 @@ impl Cache {
         request: &ResourceRequest,
     ) -> Result<WatchPlan, FrontError> {
         let options = &request.options;
-        let version = options.resource_version.as_deref().unwrap_or("0");
-        let Ok(version) = version.parse::<u64>() else { return Ok(WatchPlan::TooOld) };
-        let initial = options.send_initial_events.unwrap_or(version == 0);
+        let (version, initial) = match version::start_of_watch(options) {
+            Ok(start) => start,
+            Err(why) => return Ok(WatchPlan::Unfit(why)),
+        };
         let collection = Arc::clone(&candidate.collection);
+        if initial && let Err(why) = caught_up(&collection, version).await {
+            return Ok(WatchPlan::Unfit(why));
+        }
         let mut pending = VecDeque::new();
         let start = if initial {
             let from = self
@@ -105,7 +117,7 @@ impl Cache {
                 .await?;
             collection.start_after(from)
         } else {
-            collection.start_after(version)
+            collection.start_after(if version == 0 { collection.view_version() } else { version })
         };
         let Start::At { position, known } = start else { return Ok(WatchPlan::TooOld) };
         let now = clock::monotonic();
@@ -160,6 +172,19 @@ impl Cache {
             .await?;
         *pending = frames;
         Ok(version)
+    }
+}
+
+/// Waits a moment for the collection's state to be at least of `version`.
+async fn caught_up(collection: &Collection, version: u64) -> Result<(), Unfit> {
+    let until = clock::monotonic() + CATCH_UP;
+    loop {
+        let reached = version::reached(version, collection.version(), collection.view_version());
+        let hopeless = collection.state() != CollectionState::Live || clock::monotonic() >= until;
+        if reached.is_ok() || hopeless {
+            return reached;
+        }
+        tokio::time::sleep(LOOK).await;
     }
 }
 
@@ -240,7 +265,12 @@ impl Watcher {
         let kind = self.seen_kind(event)?;
         let from = key.representation.encoding;
         let to = self.candidate.representation.encoding;
-        let item = object::to_item(from, &event.object).ok()?;
+        // What leaves the part is shown as it was in it, at the version of its leaving.
+        let left = (kind == EventType::Deleted).then_some(event.left.as_ref()).flatten();
+        let item = match left {
+            Some(item) => item.clone(),
+            None => object::to_item(from, &event.object).ok()?,
+        };
         let object = respond::object_as(from, to, self.candidate.collection.item_type(), &item).ok()?;
         Some(frames::encode(to, kind, &object))
     }

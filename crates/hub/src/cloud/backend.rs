@@ -5,14 +5,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Request, Response, Uri};
 use http_body_util::Full;
-use hyper::body::Incoming;
 use rustls_pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::lane::{Lane, Sender, Slot};
-use super::{Cloud, CloudError};
+use super::lane::{Lane, Place, Slot};
+use super::{Cloud, CloudError, Received};
 use crate::credential::Protocol;
 
 /// The bound on connecting, TLS included: with one try this is what a black hole costs a request.
@@ -93,17 +92,17 @@ impl Backend {
         node: bool,
         lane: Lane,
         request: Request<Full<Bytes>>,
-    ) -> Result<Response<Incoming>, SendError> {
+    ) -> Result<Response<Received>, SendError> {
         let mut request = self.addressed(request);
         for _ in 0..2 {
-            let mut sender = match self.connected(cloud, node, lane).await {
-                Ok(sender) => sender,
+            let (mut sender, stream) = match self.connected(cloud, node, lane).await {
+                Ok(place) => place,
                 Err(error) => return Err(SendError::NotSent(Box::new(request), error)),
             };
             match sender.try_send_request(request).await {
                 Ok(answer) => {
                     cloud.prefer(self);
-                    return Ok(answer);
+                    return Ok(answer.map(|body| Received::on(body, stream)));
                 }
                 Err(mut failed) => match failed.take_message() {
                     Some(back) => request = back,
@@ -126,14 +125,17 @@ impl Backend {
         request
     }
 
-    async fn connected(&self, cloud: &Cloud, node: bool, lane: Lane) -> Result<Sender, CloudError> {
+    async fn connected(&self, cloud: &Cloud, node: bool, lane: Lane) -> Result<Place, CloudError> {
         let slot = self.slot(node, lane);
-        if let Some(sender) = slot.get() {
-            return Ok(sender);
+        if let Some(place) = slot.get() {
+            return Ok(place);
         }
         let _connecting = slot.lock().await;
-        if let Some(sender) = slot.get() {
-            return Ok(sender);
+        if let Some(place) = slot.get() {
+            return Ok(place);
+        }
+        if slot.is_full() {
+            return Err(CloudError::Busy);
         }
         let stream = self.connect(cloud, node, Protocol::Http2).await?;
         slot.fill(stream, lane, cloud.signal.clone(), cloud.connections.clone())

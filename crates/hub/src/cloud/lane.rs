@@ -1,18 +1,18 @@
-//! One HTTP/2 connection that is made when needed and replaced when it is gone.
+//! HTTP/2 connections that are made when needed and replaced when they are gone.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::client::conn::http2::{Builder, SendRequest};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
-use tokio::sync::{Mutex, Notify};
+use tokio::sync::Notify;
 use tokio_rustls::client::TlsStream;
 
+use super::received::Stream;
 use crate::connectivity::{Event, Failure, Signal};
 use crate::tasks;
 
@@ -20,6 +20,12 @@ use crate::tasks;
 const PING_EVERY: Duration = Duration::from_millis(1500);
 /// The connection is dead when a ping is not answered within this time.
 const PING_BOUND: Duration = Duration::from_millis(1500);
+
+/// Streams on one connection: what an apiserver allows (`k8s.io/apiserver/pkg/server/secure_serving.go`).
+/// One more would wait unsent until another ends, and watches do not end.
+const STREAMS: usize = 100;
+/// Connections of one identity and lane at the most.
+const MAX_CONNECTIONS: usize = 12;
 
 /// Who drains the answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,25 +46,42 @@ impl Lane {
     }
 }
 
-pub(super) type Sender = SendRequest<Full<Bytes>>;
+/// A connection to send one request on, and the stream that it takes.
+pub(super) type Place = (SendRequest<Full<Bytes>>, Stream);
 
-/// The place of one connection.
+/// The connections of one identity and lane: one, and more only while its streams are all taken.
 #[derive(Default)]
 pub(super) struct Slot {
-    sender: ArcSwapOption<Open>,
-    connecting: Mutex<()>,
+    open: Mutex<Vec<Open>>,
+    connecting: tokio::sync::Mutex<()>,
 }
 
 struct Open {
-    sender: Sender,
+    sender: SendRequest<Full<Bytes>>,
     close: Arc<Notify>,
+    streams: Arc<AtomicUsize>,
 }
 
 impl Slot {
-    /// The connection if it stands.
-    pub(super) fn get(&self) -> Option<Sender> {
-        let open = self.sender.load();
-        open.as_ref().filter(|o| !o.sender.is_closed()).map(|o| o.sender.clone())
+    /// A place on a connection that stands; connections that are over, or idle beside another, go.
+    pub(super) fn get(&self) -> Option<Place> {
+        let mut open = self.lock_open();
+        open.retain(|o| !o.sender.is_closed());
+        let place = open.iter().find_map(|o| Some((o.sender.clone(), Stream::open(&o.streams, STREAMS)?)));
+        if open.len() > 1 {
+            let mut first = true;
+            open.retain(|o| std::mem::take(&mut first) || o.streams.load(Ordering::Relaxed) > 0);
+        }
+        place
+    }
+
+    /// Whether no further connection may be made.
+    pub(super) fn is_full(&self) -> bool {
+        self.lock_open().len() >= MAX_CONNECTIONS
+    }
+
+    fn lock_open(&self) -> MutexGuard<'_, Vec<Open>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Held while one task connects, so that the others wait for its connection instead of making theirs.
@@ -73,7 +96,7 @@ impl Slot {
         lane: Lane,
         signal: Signal,
         count: Arc<AtomicU64>,
-    ) -> Result<Sender, hyper::Error> {
+    ) -> Result<Place, hyper::Error> {
         let (window, connection_window) = lane.windows();
         let (sender, connection) = Builder::new(tasks::Spawner)
             .timer(TokioTimer::new())
@@ -96,20 +119,22 @@ impl Slot {
             count.fetch_sub(1, Ordering::Relaxed);
             report_end(ended, &signal);
         });
-        self.sender.store(Some(Arc::new(Open { sender: sender.clone(), close })));
-        Ok(sender)
+        let streams = Arc::new(AtomicUsize::new(1));
+        let place = (sender.clone(), Stream::first(&streams));
+        self.lock_open().push(Open { sender, close, streams });
+        Ok(place)
     }
 
-    /// Ends the connection and all that runs on it.
+    /// Ends the connections and all that runs on them.
     pub(super) fn close(&self) {
-        if let Some(open) = self.sender.swap(None) {
+        for open in self.lock_open().drain(..) {
             open.close.notify_one();
         }
     }
 
-    /// No new request uses the connection; it ends with its last stream.
+    /// No new request uses the connections; each ends with its last stream.
     pub(super) fn retire(&self) {
-        self.sender.store(None);
+        self.lock_open().clear();
     }
 }
 

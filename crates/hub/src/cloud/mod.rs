@@ -3,7 +3,7 @@
 //! Owns sockets, TLS and health per server. Never decides whether a request should go upstream, and
 //! never reads what an answer means beyond "is this Kubernetes speaking".
 //!
-//! Four HTTP/2 connections at the most: for the node's identity and for callers who bring their own
+//! Four HTTP/2 connections while each has streams left: for the node's identity and for callers who bring their own
 //! (a connection with a client certificate would lend them the node's), one that the hub itself
 //! always drains (reflectors) and one for requests. On the latter, bodies that go at a client's pace
 //! are limited so that their stream windows together stay below the connection's: stalled readers
@@ -13,6 +13,7 @@ mod backend;
 mod forward;
 mod lane;
 mod probe;
+mod received;
 mod upgrade;
 
 use std::sync::Arc;
@@ -22,12 +23,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response};
 use http_body_util::Full;
-use hyper::body::Incoming;
 use tokio::sync::Semaphore;
 
 pub use backend::ServerAddress;
 pub use forward::{outgoing, strip_hop_by_hop};
 pub use lane::Lane;
+pub use received::Received;
 
 use crate::connectivity::{Event, Failure, Signal};
 use crate::credential::Credentials;
@@ -64,6 +65,9 @@ pub enum CloudError {
     /// The request may have been sent, its answer is lost.
     #[error("the connection was lost before the answer: {0}")]
     Lost(String),
+    /// Every stream of every connection is taken.
+    #[error("too many requests are on their way to the cloud")]
+    Busy,
     /// The node's certificate or the cluster's CA cannot be used.
     #[error("{0}")]
     Credential(String),
@@ -98,7 +102,7 @@ impl Cloud {
         identity: &Identity,
         lane: Lane,
         request: Request<Full<Bytes>>,
-    ) -> Result<Response<Incoming>, CloudError> {
+    ) -> Result<Response<Received>, CloudError> {
         let mut request = request;
         let mut last = CloudError::Unreachable("no server is configured".to_owned());
         for backend in self.in_order() {
@@ -111,7 +115,9 @@ impl Cloud {
                 Err(backend::SendError::Sent(error)) => return Err(error),
             }
         }
-        self.signal.report(Event::Failed(Failure::Refused));
+        if !matches!(last, CloudError::Busy) {
+            self.signal.report(Event::Failed(Failure::Refused));
+        }
         Err(last)
     }
 

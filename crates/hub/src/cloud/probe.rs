@@ -5,10 +5,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::Incoming;
 use serde::Deserialize;
 
-use super::{Cloud, CloudError, Identity, Lane};
+use super::{Cloud, CloudError, Identity, Lane, Received};
 use crate::connectivity::Failure;
 
 /// The bound on one probe, connecting included.
@@ -29,9 +28,12 @@ impl Cloud {
         let mut request = Request::new(Full::new(Bytes::new()));
         *request.uri_mut() = http::Uri::from_static("/version");
         let asked = async {
-            let answer =
-                self.send(&Identity::Node, Lane::Requests, request).await.map_err(|e| failure_of(&e))?;
-            judge(answer).await
+            match self.send(&Identity::Node, Lane::Requests, request).await {
+                Ok(answer) => judge(answer).await,
+                // Connections that did not answer their pings would not be there any more.
+                Err(CloudError::Busy) => Ok(()),
+                Err(error) => Err(failure_of(&error)),
+            }
         };
         tokio::time::timeout(BOUND, asked).await.unwrap_or(Err(Failure::Timeout))
     }
@@ -40,12 +42,12 @@ impl Cloud {
 fn failure_of(error: &CloudError) -> Failure {
     tracing::debug!(%error, "the probe failed");
     match error {
-        CloudError::Unreachable(_) | CloudError::Lost(_) => Failure::Refused,
+        CloudError::Unreachable(_) | CloudError::Lost(_) | CloudError::Busy => Failure::Refused,
         CloudError::Credential(_) => Failure::NotServing,
     }
 }
 
-async fn judge(answer: Response<Incoming>) -> Result<(), Failure> {
+async fn judge(answer: Response<Received>) -> Result<(), Failure> {
     let status = answer.status();
     if status.is_server_error() {
         return Err(Failure::NotServing);

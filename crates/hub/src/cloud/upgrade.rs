@@ -4,11 +4,10 @@
 use bytes::Bytes;
 use http::{Request, Response, header};
 use http_body_util::Full;
-use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 
-use super::{Cloud, CloudError, Identity};
+use super::{Cloud, CloudError, Identity, Received};
 use crate::credential::Protocol;
 use crate::tasks;
 
@@ -21,7 +20,7 @@ impl Cloud {
         &self,
         identity: &Identity,
         mut request: Request<Full<Bytes>>,
-    ) -> Result<Response<Incoming>, CloudError> {
+    ) -> Result<Response<Received>, CloudError> {
         let mut last = CloudError::Unreachable("no server is configured".to_owned());
         for backend in self.in_order() {
             let stream = match backend.connect(self, identity.is_node(), Protocol::Http1).await {
@@ -43,7 +42,8 @@ impl Cloud {
             tasks::spawn("upgraded connection", tasks::Failure::Local, async move {
                 let _ = connection.with_upgrades().await;
             });
-            return sender.send_request(request).await.map_err(lost);
+            let answer = sender.send_request(request).await.map_err(lost)?;
+            return Ok(answer.map(Received::alone));
         }
         Err(last)
     }

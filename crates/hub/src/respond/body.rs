@@ -7,7 +7,6 @@ use futures_util::{Stream, TryStreamExt};
 use http_body::Frame;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
-use hyper::body::Incoming;
 
 /// Why a body ended early.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -22,11 +21,6 @@ pub fn full(bytes: impl Into<Bytes>) -> Body {
 /// A body in pieces that are freed as they are sent.
 pub fn pieces(pieces: Vec<Bytes>) -> Body {
     streaming(futures_util::stream::iter(pieces.into_iter().map(Ok)))
-}
-
-/// A body as it comes from upstream.
-pub fn passing(body: Incoming) -> Body {
-    body.map_err(BoxError::from).boxed_unsync()
 }
 
 /// A body that is made while it is sent.

@@ -5,7 +5,7 @@ mod convert;
 pub mod reason;
 mod status;
 
-pub use body::{Body, BoxError, full, passing, pieces, streaming};
+pub use body::{Body, BoxError, full, pieces, streaming};
 pub use convert::{ConvertFailure, item_as, object_as};
 pub use reason::Reason;
 pub use status::{failure, not_acceptable, refusal, unfit};

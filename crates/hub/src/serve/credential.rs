@@ -53,7 +53,7 @@ impl Pipeline {
         request: &ResourceRequest,
         kind: &TypeMeta,
         spec: &Value,
-        answer: Response<hyper::body::Incoming>,
+        answer: Response<crate::cloud::Received>,
     ) -> Response<Body> {
         let representation =
             text(answer.headers(), header::CONTENT_TYPE).and_then(Representation::of_content_type);

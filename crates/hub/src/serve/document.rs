@@ -40,7 +40,7 @@ impl Pipeline {
     async fn remember_document(
         &self,
         asked: Asked,
-        answer: Response<hyper::body::Incoming>,
+        answer: Response<crate::cloud::Received>,
     ) -> Response<Body> {
         if answer.status() != StatusCode::OK {
             return self.pass_on(&asked, answer).await;

@@ -6,7 +6,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
 use yurt_api::representation::Representation;
 use yurt_api::request::Verb;
 
@@ -17,6 +16,7 @@ use crate::cache::ring::is_local;
 use crate::cache::version::{self, Unfit};
 use crate::cache::{Cache, FrontError, ListAnswer, ObjectAnswer, Scope};
 use crate::clock;
+use crate::cloud::Received;
 use crate::identify::Caller;
 use crate::respond::{self, Body, BoxError, Reason};
 
@@ -144,7 +144,7 @@ impl Pipeline {
     }
 
     /// The cloud answered: keep what can be kept, pass everything on.
-    async fn answered(self: &Arc<Self>, asked: Asked, answer: Response<Incoming>) -> Response<Body> {
+    async fn answered(self: &Arc<Self>, asked: Asked, answer: Response<Received>) -> Response<Body> {
         let Some(request) = asked.resource() else { return self.pass_on(&asked, answer).await };
         if answer.status() == StatusCode::NOT_FOUND && speaks_api(&answer) && request.verb == Verb::Get {
             // That it does not exist is said only to those who may read it.
@@ -179,7 +179,7 @@ impl Pipeline {
         self: &Arc<Self>,
         asked: Asked,
         representation: Representation,
-        answer: Response<Incoming>,
+        answer: Response<Received>,
     ) -> Response<Body> {
         let (parts, body) = answer.into_parts();
         let body = match whole(body, MAX_OBJECT).await {
@@ -213,7 +213,7 @@ impl Pipeline {
         self: &Arc<Self>,
         asked: Asked,
         representation: Representation,
-        answer: Response<Incoming>,
+        answer: Response<Received>,
     ) -> Response<Body> {
         let (mut parts, body) = answer.into_parts();
         crate::cloud::strip_hop_by_hop(&mut parts.headers);
@@ -232,7 +232,7 @@ impl Pipeline {
         &self,
         asked: Asked,
         representation: Representation,
-        mut body: Incoming,
+        mut body: Received,
         client: tokio::sync::mpsc::Sender<Result<Bytes, BoxError>>,
     ) {
         let mut kept: Vec<u8> = Vec::new();

@@ -13,7 +13,7 @@ use yurt_api::request::Verb;
 use yurt_api::watch::Decoder;
 
 use super::{Asked, Pipeline, text};
-use crate::cloud::{self, CloudError, Lane};
+use crate::cloud::{self, CloudError, Lane, Received};
 use crate::connectivity::Event;
 use crate::respond::{self, Body, BoxError, Reason, SOURCE};
 use crate::tasks::{self, Shutdown};
@@ -23,6 +23,8 @@ use crate::tasks::{self, Shutdown};
 const ANSWER_BOUND: Duration = Duration::from_secs(60);
 /// A client that takes nothing of a streamed body for this long is cut off.
 const WRITE_BOUND: Duration = Duration::from_secs(60);
+/// The same for a watch, which takes a part of the connection's window without having a place.
+const WATCH_BOUND: Duration = Duration::from_secs(5);
 /// The largest body of a single object or a write's answer that is read whole, in bytes.
 pub(super) const MAX_OBJECT: usize = 16 << 20;
 /// The buffer of each direction of an upgraded connection, in bytes.
@@ -35,7 +37,7 @@ pub(super) enum Trouble {
     /// No first byte within the bound.
     Slow,
     /// Something came that is not a working Kubernetes API; as it came.
-    Odd(Box<Response<Incoming>>),
+    Odd(Box<Response<Received>>),
 }
 
 impl Pipeline {
@@ -45,7 +47,7 @@ impl Pipeline {
         asked: &Asked,
         body: Bytes,
         bound: Duration,
-    ) -> Result<Response<Incoming>, Trouble> {
+    ) -> Result<Response<Received>, Trouble> {
         let identity = asked.caller.identity();
         let request = cloud::outgoing(&asked.parts, &identity, body);
         let sent = self.cloud.send(&identity, Lane::Requests, request);
@@ -81,19 +83,23 @@ impl Pipeline {
     }
 
     /// The cloud's answer, its body at the client's pace.
-    pub(super) async fn pass_on(&self, asked: &Asked, answer: Response<Incoming>) -> Response<Body> {
+    pub(super) async fn pass_on(&self, asked: &Asked, answer: Response<Received>) -> Response<Body> {
         let watched = self.watched(asked, &answer);
         let (mut parts, body) = answer.into_parts();
         cloud::strip_hop_by_hop(&mut parts.headers);
         parts.headers.insert(SOURCE, HeaderValue::from_static("cloud"));
+        // A watch is drained at once or cut: it must not hold a place that others wait for.
+        if asked.resource().is_some_and(|r| r.verb == Verb::Watch) {
+            return Response::from_parts(parts, paced(body, None, watched));
+        }
         let Some(place) = self.cloud.pace(&asked.caller.identity()).await else {
             return asked.refuse(Reason::Overload, "too many slow readers: try again");
         };
-        Response::from_parts(parts, paced(body, place, watched))
+        Response::from_parts(parts, paced(body, Some(place), watched))
     }
 
     /// A watch has no end of its own: it ends with the hub.
-    fn watched(&self, asked: &Asked, answer: &Response<Incoming>) -> Option<Watched> {
+    fn watched(&self, asked: &Asked, answer: &Response<Received>) -> Option<Watched> {
         let watch = asked.resource().is_some_and(|r| r.verb == Verb::Watch);
         let said = text(answer.headers(), header::CONTENT_TYPE).filter(|_| watch)?;
         let encoding = Representation::of_content_type(said)?.encoding;
@@ -111,6 +117,7 @@ impl Pipeline {
     pub(super) async fn troubled(&self, asked: &Asked, trouble: Trouble) -> Response<Body> {
         match trouble {
             Trouble::Slow => asked.refuse(Reason::Slow, "the cloud did not answer in time"),
+            Trouble::Failed(CloudError::Busy) => asked.refuse(Reason::Overload, CloudError::Busy.to_string()),
             Trouble::Failed(CloudError::Credential(why)) => asked.refuse(Reason::Offline, why),
             Trouble::Failed(error) => asked.refuse(Reason::Offline, error.to_string()),
             // Upstream's own words are better than ours, if they are words of the API.
@@ -161,14 +168,14 @@ impl Pipeline {
 }
 
 /// 502, 503 and 504 and HTML are signs of a failing link, whoever sent them.
-fn is_odd(answer: &Response<Incoming>) -> bool {
+fn is_odd(answer: &Response<Received>) -> bool {
     let bad = [StatusCode::BAD_GATEWAY, StatusCode::SERVICE_UNAVAILABLE, StatusCode::GATEWAY_TIMEOUT];
     bad.contains(&answer.status())
         || text(answer.headers(), header::CONTENT_TYPE).is_some_and(|t| t.starts_with("text/html"))
 }
 
 /// Whether the body is one of the API's, as far as its type says.
-pub(super) fn speaks_api(answer: &Response<Incoming>) -> bool {
+pub(super) fn speaks_api(answer: &Response<Received>) -> bool {
     text(answer.headers(), header::CONTENT_TYPE).and_then(Representation::of_content_type).is_some()
 }
 
@@ -193,7 +200,12 @@ impl Watched {
 }
 
 /// A body that holds its place among the paced ones as long as it flows, and is cut when nobody reads it.
-fn paced(body: Incoming, place: tokio::sync::OwnedSemaphorePermit, mut watched: Option<Watched>) -> Body {
+fn paced(
+    body: Received,
+    place: Option<tokio::sync::OwnedSemaphorePermit>,
+    mut watched: Option<Watched>,
+) -> Body {
+    let bound = if place.is_some() { WRITE_BOUND } else { WATCH_BOUND };
     let (sender, receiver) = tokio::sync::mpsc::channel::<Result<Bytes, BoxError>>(2);
     tasks::spawn("paced body", tasks::Failure::Local, async move {
         let _place = place;
@@ -209,7 +221,7 @@ fn paced(body: Incoming, place: tokio::sync::OwnedSemaphorePermit, mut watched: 
                 watched = watched.and_then(|w| w.saw(chunk));
             }
             let failed = chunk.is_err();
-            let sent = tokio::time::timeout(WRITE_BOUND, sender.send(chunk.map_err(BoxError::from))).await;
+            let sent = tokio::time::timeout(bound, sender.send(chunk.map_err(BoxError::from))).await;
             if failed || !matches!(sent, Ok(Ok(()))) {
                 return;
             }
@@ -231,6 +243,6 @@ async fn stopping(watched: &mut Option<Watched>) {
 }
 
 /// Reads a whole body of at most `bound` bytes; `Err` gives what could not be read.
-pub(super) async fn whole(body: Incoming, bound: usize) -> Result<Bytes, BoxError> {
+pub(super) async fn whole(body: Received, bound: usize) -> Result<Bytes, BoxError> {
     Ok(Limited::new(body, bound).collect().await?.to_bytes())
 }

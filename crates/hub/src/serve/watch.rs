@@ -11,6 +11,7 @@ use yurt_store::CollectionState;
 
 use super::{Asked, Pipeline};
 use crate::cache::ring::is_local;
+use crate::cache::version;
 use crate::cache::{Cache, Collection, Scope, WatchPlan, WatchRequest};
 use crate::clock;
 use crate::respond::{self, Body, Reason};
@@ -91,6 +92,7 @@ impl Pipeline {
                 stream(served, asked.reason)
             }
             Ok(WatchPlan::TooOld) => asked.refuse(Reason::TooOld, TOO_OLD),
+            Ok(WatchPlan::Unfit(why)) => respond::unfit(why, asked.encoding()),
             Ok(WatchPlan::NotHeld) => asked.refuse(
                 Reason::NotHeld,
                 "the cloud cannot be reached, and this node holds no complete list of this",
@@ -128,10 +130,12 @@ impl Pipeline {
     }
 }
 
-/// Whether only upstream can prove what the watch asks for: a streaming list as of now.
+/// Whether only upstream can prove what the watch asks for: a streaming list as of now, or judge what
+/// is wrong with it.
 fn needs_upstream(request: &ResourceRequest) -> bool {
     let options = &request.options;
-    options.send_initial_events == Some(true) && options.resource_version.is_none()
+    let as_of_now = options.send_initial_events == Some(true) && options.resource_version.is_none();
+    as_of_now || version::start_of_watch(options).is_err()
 }
 
 fn stream(served: Box<crate::cache::Served>, reason: Reason) -> Response<Body> {

@@ -55,7 +55,7 @@ impl Pipeline {
     }
 
     /// An answered write: the node's own object is remembered as the cloud now has it.
-    async fn written(&self, asked: Asked, answer: Response<hyper::body::Incoming>) -> Response<Body> {
+    async fn written(&self, asked: Asked, answer: Response<crate::cloud::Received>) -> Response<Body> {
         let representation =
             text(answer.headers(), header::CONTENT_TYPE).and_then(Representation::of_content_type);
         let own = asked.caller == Caller::Node && asked.resource().is_some_and(is_kept);

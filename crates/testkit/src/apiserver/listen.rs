@@ -135,7 +135,7 @@ async fn talk(
         async move { Ok::<_, std::convert::Infallible>(serve(server, peer, request.map(Body::new)).await) }
     });
     let mut builder = Builder::new(TokioExecutor::new());
-    builder.http2().max_concurrent_streams(250);
+    builder.http2().max_concurrent_streams(100);
     if let Err(e) = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).await {
         tracing::debug!(connection = number, "ended: {e}");
     }

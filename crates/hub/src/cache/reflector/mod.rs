@@ -11,7 +11,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::Incoming;
 use yurt_api::collection::CollectionKey;
 use yurt_api::list;
 use yurt_api::object;
@@ -23,7 +22,7 @@ use yurt_store::{Change, CollectionRecord, CollectionState, Row};
 use super::collection::{Collection, Upstream};
 use super::keep::NotKept;
 use super::{Cache, FrontError};
-use crate::cloud::{Identity, Lane};
+use crate::cloud::{Identity, Lane, Received};
 use crate::connectivity::Event as LinkEvent;
 use crate::tasks;
 use step::{Event, State, step};
@@ -104,20 +103,31 @@ struct Reflector {
 impl Reflector {
     async fn run(self) {
         let (mut state, mut pause) = (State::Waiting, None);
+        let mut last = Event::Unused;
         while state != State::Ended {
-            let event = tokio::select! {
+            last = tokio::select! {
                 event = self.act(state) => event,
                 () = self.unused() => Event::Unused,
                 () = self.link_lost(state) => Event::LinkLost,
             };
-            tracing::debug!(collection = %self.collection.key(), ?state, ?event, "reflector");
-            if event == Event::LinkLost || event == Event::Unused {
+            tracing::debug!(collection = %self.collection.key(), ?state, event = ?last, "reflector");
+            if last == Event::LinkLost || last == Event::Unused {
                 self.freeze().await;
             }
-            (state, pause) = step(state, event, pause);
+            (state, pause) = step(state, last, pause);
         }
         self.freeze().await;
         self.collection.stop_reflecting();
+        self.leave(last);
+    }
+
+    /// Whoever watches what is no longer kept has to hear of it, or somebody has to go on keeping it.
+    fn leave(self, last: Event) {
+        if last == Event::Refused {
+            self.collection.dismiss();
+        } else if self.collection.watchers() > 0 && !self.cache.shutdown.is_stopping() {
+            self.cache.reflect(&self.collection);
+        }
     }
 
     async fn act(&self, state: State) -> Event {
@@ -310,7 +320,7 @@ impl Reflector {
     }
 
     /// Asks upstream with the best credential that is known; a refused one is not asked again.
-    async fn ask(&self, list: bool, more: String) -> Result<(Identity, Response<Incoming>), Stop> {
+    async fn ask(&self, list: bool, more: String) -> Result<(Identity, Response<Received>), Stop> {
         let Some(identity) = self.collection.credential() else { return Err(Stop::Event(Event::Refused)) };
         let request = request(self.collection.key(), list, &more, &identity);
         let answer =
@@ -336,7 +346,7 @@ impl Reflector {
     }
 
     /// Whether the answer is in the representation that was asked for, and not a portal's page.
-    fn is_kubernetes(&self, answer: &Response<Incoming>) -> bool {
+    fn is_kubernetes(&self, answer: &Response<Received>) -> bool {
         let said = answer.headers().get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok());
         said.and_then(Representation::of_content_type)
             .is_some_and(|r| r.encoding == self.collection.key().representation.encoding)

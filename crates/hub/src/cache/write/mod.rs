@@ -11,9 +11,10 @@ mod slices;
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use serde_json::{Value, json};
 use yurt_api::collection::ObjectKey;
-use yurt_api::object::{meta, to_item};
+use yurt_api::object::{Attributes, meta, to_item};
 use yurt_api::representation::Encoding;
 use yurt_api::resource::{Resource, TypeMeta};
 use yurt_store::{Entry, NewEntry, Operation};
@@ -126,9 +127,11 @@ impl Cache {
         }
         set_version(&mut written.object, version);
         let kind = written.kind.type_meta();
+        let local = local_item(resource, &written.object);
         for collection in self.registry.of(resource) {
             let row = self.base_json(&collection, key).await?;
-            let body = masked(&collection, &kind, &written.object);
+            let local = local.as_ref().filter(|(_, attributes)| collection.selects(attributes));
+            let body = local.and_then(|(item, _)| masked(&collection, &kind, item));
             collection.mask(key, Mask { version, body, delivered: None }, row.as_ref());
         }
         self.overlay.put(
@@ -143,7 +146,7 @@ impl Cache {
     pub async fn release(&self, entry: &Entry, version: u64) {
         self.overlay.release(&entry.resource, &entry.key, ring::LOCAL + entry.seq);
         for collection in self.registry.of(&entry.resource) {
-            collection.delivered(&entry.key, version);
+            collection.delivered(&entry.key, ring::LOCAL + entry.seq, version);
         }
     }
 
@@ -183,16 +186,28 @@ fn slot(resource: &Resource, key: &ObjectKey, uid: &str) -> String {
     format!("{resource}/{key}/{uid}")
 }
 
-/// A JSON object as a collection keeps its items; `None` for a deleted one.
-fn masked(collection: &Collection, kind: &TypeMeta, object: &Value) -> Option<bytes::Bytes> {
-    if !object.is_object() {
-        return None;
-    }
-    let json = bytes::Bytes::from(object.to_string());
-    let item = to_item(Encoding::Json, &json).ok()?;
-    respond::item_as(Encoding::Json, collection.key().representation.encoding, kind, &item)
+/// A JSON object in item form, with what selectors see of it; `None` for a deleted one.
+fn local_item(resource: &Resource, object: &Value) -> Option<(Bytes, Attributes)> {
+    let item = to_item(Encoding::Json, &Bytes::from(object.as_object().map(|_| object.to_string())?)).ok()?;
+    let attributes = Attributes::read(resource, Encoding::Json, &item).ok()?;
+    Some((item, attributes))
+}
+
+/// An item in JSON as a collection keeps its items.
+fn masked(collection: &Collection, kind: &TypeMeta, item: &Bytes) -> Option<Bytes> {
+    let representation = collection.key().representation;
+    let (kind, item) = match representation.metadata_only {
+        true => (collection.item_type(), metadata_of(item)?),
+        false => (kind, item.clone()),
+    };
+    respond::item_as(Encoding::Json, representation.encoding, kind, &item)
         .inspect_err(|error| tracing::error!(%error, kind = kind.kind, "a local write cannot be shown"))
         .ok()
+}
+
+fn metadata_of(item: &Bytes) -> Option<Bytes> {
+    let object: Value = serde_json::from_slice(item).ok()?;
+    Some(Bytes::from(json!({"metadata": object.get("metadata")?}).to_string()))
 }
 
 /// Sets `metadata.resourceVersion` of a JSON object.
