@@ -22,7 +22,7 @@ use crate::listen::{self, Listener, Terminal};
 use crate::metrics::Metrics;
 use crate::notify::notify;
 use crate::replay::{Replay, Report};
-use crate::serve::{Bodies, Pipeline};
+use crate::serve::Pipeline;
 use crate::tasks::{self, Failure};
 
 /// SQLite's page cache per connection, in bytes.
@@ -137,14 +137,13 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     tasks::spawn("admin", Failure::Fatal, Arc::new(admin_page).run(admin, shutdown.clone()));
     tasks::spawn("garbage", Failure::Local, collect_garbage(Arc::clone(&cache), shutdown.clone()));
 
-    let pipeline = Arc::new(Pipeline {
-        cache: Arc::clone(&cache),
+    let pipeline = Arc::new(Pipeline::new(
+        Arc::clone(&cache),
         cloud,
         connectivity,
-        metrics: Arc::clone(&metrics),
-        bodies: Bodies::default(),
-        shutdown: shutdown.clone(),
-    });
+        Arc::clone(&metrics),
+        shutdown.clone(),
+    ));
     write_ports(&config.root_dir, ports)?;
     notify("READY=1");
     tracing::info!(secure = ports[0], admin = ports[1], node = config.node_name, "yurthub serves");

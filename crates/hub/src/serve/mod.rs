@@ -1,5 +1,6 @@
 //! One request, from its head to its answer: who asks, where it goes, what comes back.
 
+mod beside;
 mod body;
 mod credential;
 mod document;
@@ -14,6 +15,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, header};
 use hyper::body::Incoming;
+use tokio::sync::Semaphore;
 use yurt_api::representation::{Accepted, Encoding, Representation, negotiate};
 use yurt_api::request::{RequestInfo, RequestKind, ResourceRequest};
 
@@ -26,7 +28,7 @@ use crate::respond::{self, Body, Reason};
 use crate::route::{Manner, Route, route};
 use crate::tasks::{self, Shutdown};
 
-pub use body::Bodies;
+use body::Bodies;
 
 /// The pipeline with all it needs.
 pub struct Pipeline {
@@ -38,10 +40,12 @@ pub struct Pipeline {
     pub connectivity: Connectivity,
     /// Counters.
     pub metrics: Arc<Metrics>,
+    /// Places for reads beside others.
+    beside: Arc<Semaphore>,
     /// The memory for bodies of requests.
-    pub bodies: Bodies,
+    bodies: Bodies,
     /// The end of the process.
-    pub shutdown: Shutdown,
+    shutdown: Shutdown,
 }
 
 /// A request that has been understood.
@@ -96,6 +100,18 @@ impl Asked {
 }
 
 impl Pipeline {
+    /// The pipeline over these parts.
+    pub fn new(
+        cache: Arc<Cache>,
+        cloud: Arc<Cloud>,
+        connectivity: Connectivity,
+        metrics: Arc<Metrics>,
+        shutdown: Shutdown,
+    ) -> Self {
+        let beside = Arc::new(Semaphore::new(beside::AT_ONCE));
+        Self { cache, cloud, connectivity, metrics, beside, bodies: Bodies::default(), shutdown }
+    }
+
     /// Answers one request. Always returns an answer.
     pub async fn serve(self: Arc<Self>, request: Request<Incoming>, peer: Arc<Peer>) -> Response<Body> {
         let begun = crate::clock::monotonic();

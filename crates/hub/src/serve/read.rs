@@ -157,7 +157,10 @@ impl Pipeline {
             return self.pass_on(&asked, answer).await;
         }
         self.learn(&asked);
-        let Some(form) = asked.form(answer.headers()) else { return self.pass_on(&asked, answer).await };
+        let Some(form) = asked.form(answer.headers()) else {
+            self.keep_beside(&asked);
+            return self.pass_on(&asked, answer).await;
+        };
         match request.verb {
             Verb::Get => self.keep_object(asked, form, answer).await,
             _ if self.keeps_already(&asked, form) || !Cache::is_whole(request) => {
