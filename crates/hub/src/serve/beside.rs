@@ -21,7 +21,7 @@ use crate::{clock, tasks};
 /// Reads beside others at one time; what comes meanwhile is not kept.
 pub(super) const AT_ONCE: usize = 4;
 /// A list that is not older, in seconds, is not read again.
-const RECENT: i64 = 60;
+const RECENT: i64 = 10;
 
 impl Pipeline {
     /// Reads what was asked for once more, in a form that can be held, when the client takes that one too.

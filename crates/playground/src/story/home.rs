@@ -86,6 +86,7 @@ pub async fn converge(stage: &mut Stage, report: &mut Report, during: &[PodView]
     report.check("the nine others never restarted", undisturbed(stage, during)).await;
     report.check("every pod on the node equals the cloud's", equal(stage)).await;
     report.check("the journal is empty, with no conflicts", empty(stage)).await;
+    report.check("yurthub did all of this in little memory", memory(stage)).await;
     report.turn_page()
 }
 
@@ -190,4 +191,18 @@ async fn empty(stage: &Stage) -> Result<String> {
         Ok(format!("{} writes delivered before the first change came down", replay["delivered"]))
     })
     .await
+}
+
+/// Resident memory of the hub's process; the bound is that of an unoptimized build with room.
+async fn memory(stage: &Stage) -> Result<String> {
+    let pid = stage.hub.pid().context("it has ended")?;
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let kilobytes = |name: &str| -> Result<u64> {
+        let line = status.lines().find_map(|l| l.strip_prefix(name)).with_context(|| format!("no {name}"))?;
+        Ok(line.trim().trim_end_matches("kB").trim().parse()?)
+    };
+    let (all, own) = (kilobytes("VmRSS:")?, kilobytes("RssAnon:")?);
+    ensure!(all < 64 * 1024, "{all} kB");
+    let (all, own) = (all / 1024, own / 1024);
+    Ok(format!("{all} MB resident, of which {own} MB are data and the rest is this program itself"))
 }

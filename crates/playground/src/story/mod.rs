@@ -20,8 +20,8 @@ pub const CHAPTERS: u64 = 8;
 /// What is said before the first.
 pub const OPENING: &str = "\
 A Kubernetes node, its cloud, and a link that fails, all on this machine.
-The cloud is a simulated kube-apiserver, the kubelet a client that asks what a real one asks.
-yurthub is the real one, in a process of its own between the two.";
+The cloud is a simulated kube-apiserver; the kubelet is a client that asks what a real one asks, in its
+order, and starts no containers. yurthub is the real one, in a process of its own between the two.";
 
 /// For what should take a moment: far more than a slow machine needs.
 const SOON: Duration = Duration::from_secs(15);
