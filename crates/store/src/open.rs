@@ -175,7 +175,7 @@ fn set_unreadable_apart(
     let session = Session { conn: &tx, sealer, shared, limits: &limits };
     let unreadable = recover::set_unreadable_apart(&session, now.cast_signed())?;
     tx.commit()?;
-    Ok(unreadable)
+    Ok(unreadable.len() as u64)
 }
 
 fn assemble(

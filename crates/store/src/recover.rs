@@ -29,8 +29,8 @@ pub(crate) fn figures(conn: &Connection) -> Result<FiguresById> {
 }
 
 /// Sets apart the entries that do not open, so that one of them does not hold up the others.
-/// Returns how many there were.
-pub(crate) fn set_unreadable_apart(session: &Session<'_>, now: i64) -> Result<u64> {
+/// Returns them, without their bodies.
+pub(crate) fn set_unreadable_apart(session: &Session<'_>, now: i64) -> Result<Vec<Entry>> {
     let mut unreadable = Vec::new();
     {
         let mut all = session.conn.prepare(&format!("SELECT {COLUMNS} FROM journal ORDER BY seq"))?;
@@ -44,7 +44,7 @@ pub(crate) fn set_unreadable_apart(session: &Session<'_>, now: i64) -> Result<u6
     for entry in &unreadable {
         park_in(session, entry, UNREADABLE, None, now)?;
     }
-    Ok(unreadable.len() as u64)
+    Ok(unreadable)
 }
 
 /// What can be said of an entry without its body.

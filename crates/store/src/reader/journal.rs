@@ -8,11 +8,33 @@ use crate::journal::{BODY, COLUMNS, cloud_place, open_entry};
 use crate::records::{Conflict, Entry};
 use crate::seal::Sealer;
 
+/// The journal in figures.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct JournalFigures {
+    /// Pending entries.
+    pub entries: u64,
+    /// When the oldest of them was first written, in Unix seconds.
+    pub oldest: Option<i64>,
+    /// Conflicts.
+    pub conflicts: u64,
+}
+
 impl Reader {
+    /// How much there is, without opening any of it.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn journal_figures(&self) -> Result<JournalFigures> {
+        let sql = "SELECT count(*), min(first_at), (SELECT count(*) FROM conflicts) FROM journal";
+        let (entries, oldest, conflicts): (i64, Option<i64>, i64) =
+            self.conn.prepare_cached(sql)?.query_row([], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?)))?;
+        Ok(JournalFigures { entries: entries.cast_unsigned(), oldest, conflicts: conflicts.cast_unsigned() })
+    }
+
     /// All pending entries, in order.
     ///
     /// # Errors
-    /// [`crate::StoreError::Sealed`] when one is not as it was written (those are set apart at the next open);
+    /// [`crate::StoreError::Sealed`] when one is not as it was written ([`crate::Writer::journal_set_unreadable_apart`] sets those apart);
     /// what the disk says.
     pub fn journal(&self) -> Result<Vec<Entry>> {
         let sql = format!("SELECT {COLUMNS} FROM journal ORDER BY seq");

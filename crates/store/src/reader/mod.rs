@@ -5,6 +5,8 @@ mod fetched;
 mod journal;
 mod vault;
 
+pub use journal::JournalFigures;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 

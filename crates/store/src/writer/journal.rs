@@ -8,6 +8,7 @@ use super::{Durability, Session, Writer};
 use crate::error::{Result, StoreError};
 use crate::journal::{Stored, cloud_place, entry_place};
 use crate::records::{Entry, NewEntry, Operation};
+use crate::recover;
 
 mod park;
 
@@ -54,6 +55,19 @@ impl Writer {
                 effects.pages += 4;
             }
             Ok(())
+        })
+    }
+
+    /// Moves the entries whose bodies do not open to the conflicts, as every open does, so that one of them does
+    /// not hold up the others. Returns them, without their bodies.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn journal_set_unreadable_apart(&mut self, now: i64) -> Result<Vec<Entry>> {
+        self.transact(Durability::Power, |session, effects| {
+            let apart = recover::set_unreadable_apart(session, now)?;
+            effects.pages += 8 * apart.len() as u64;
+            Ok(apart)
         })
     }
 
