@@ -57,6 +57,15 @@ async fn what_kubectl_has_read_it_can_read_offline() {
         assert_eq!(kubectl(&ann, path).await["kind"], "Table", "online it is the apiserver's answer");
         until("the objects are read beside", async || beside(path) == 1).await;
     }
+    let kept = async || {
+        let status = cluster.hub.admin("/v1/status").await.unwrap().json();
+        status["collections"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|c| c["collection"].as_str().unwrap().contains("configmaps"))
+    };
+    until("the list is kept", kept).await;
     kubectl(&ann, &list).await;
     let page = "/api/v1/services?limit=1";
     assert_ne!(kubectl(&ann, page).await["metadata"]["continue"], json!(null));
