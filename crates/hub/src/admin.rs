@@ -99,9 +99,10 @@ impl Admin {
 
     /// Ready = a kubelet that asked now would get answers: from the cloud, or from what is held.
     fn ready(&self) -> Response<Body> {
-        let mut missing = self.credentials.complaints();
+        let mut missing = self.credentials.missing();
         if !self.connectivity.reachable() && self.cache.is_empty() {
-            missing.push("the cloud cannot be reached and the store is empty".to_owned());
+            let why = self.cloud.trouble().unwrap_or_else(|| "it has not answered yet".to_owned());
+            missing.push(format!("the store is empty and the cloud cannot be reached: {why}"));
         }
         match missing.is_empty() {
             true => text(StatusCode::OK, "OK".to_owned()),
@@ -111,7 +112,8 @@ impl Admin {
 
     async fn status(&self) -> Response<Body> {
         let link = self.connectivity.now();
-        let (journal, conflicts) = match self.cache.front.read(|r| Ok((r.journal()?, r.conflicts()?))).await {
+        let figures = self.cache.front.read(|r| Ok((r.journal_figures()?, r.conflicts()?))).await;
+        let (journal, conflicts) = match figures {
             Ok(both) => both,
             Err(error) => return text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
         };
@@ -129,16 +131,16 @@ impl Admin {
             .collect();
         let body = json!({
             "node": self.cache.node_name(),
-            "connectivity": {"state": link.state.name(), "since": clock::rfc3339(link.since_unix), "seconds": link.since.elapsed().as_secs()},
+            "connectivity": {"state": link.state.name(), "since": clock::rfc3339(link.since_unix), "seconds": link.since.elapsed().as_secs(), "trouble": self.cloud.trouble()},
             "store": store_status(&self.cache.found, self.cache.front.failures()),
             "credentials": {"complaints": self.credentials.complaints()},
             "upstreamConnections": self.cloud.connections(),
             "collections": collections,
             "journal": {
-                "length": journal.len(),
-                "oldest": journal.iter().map(|e| e.first_at).min().map(clock::rfc3339),
-                "conflicts": conflicts.len(),
-                "unreadable": self.cache.found.unreadable_entries,
+                "length": journal.entries,
+                "oldest": journal.oldest.map(clock::rfc3339),
+                "conflicts": journal.conflicts,
+                "unreadable": self.cache.unreadable_entries(),
             },
             "conflicts": shown,
             "lastReplay": *self.report.lock().unwrap_or_else(PoisonError::into_inner),
@@ -168,23 +170,20 @@ impl Admin {
     }
 
     /// What others count.
-    async fn counters(&self) -> [(&'static str, u64); 4] {
+    async fn counters(&self) -> [(&'static str, u64); 5] {
         let dropped = self.cache.front.write(|w| Ok(w.events_dropped())).await.unwrap_or_default();
+        let damages: usize = self.cache.registry.all().iter().map(|c| c.damages()).sum();
         [
             ("panics", tasks::panics()),
             ("store_failures", self.cache.front.failures()),
             ("events_dropped", dropped),
-            ("journal_unreadable", self.cache.found.unreadable_entries),
+            ("damaged_collections", damages as u64),
+            ("journal_unreadable", self.cache.unreadable_entries()),
         ]
     }
 
     async fn gauges(&self) -> [(&'static str, u64); 8] {
-        let journal = self
-            .cache
-            .front
-            .read(|r| Ok((r.journal()?.len(), r.conflicts()?.len())))
-            .await
-            .unwrap_or_default();
+        let journal = self.cache.front.read(|r| r.journal_figures()).await.unwrap_or_default();
         let state = self.connectivity.now().state;
         let collections = self.cache.registry.all();
         let live = collections.iter().filter(|c| c.state() == CollectionState::Live).count();
@@ -194,8 +193,8 @@ impl Admin {
             ("collections", collections.len() as u64),
             ("collections_live", live as u64),
             ("watchers", watchers as u64),
-            ("journal_entries", journal.0 as u64),
-            ("conflicts", journal.1 as u64),
+            ("journal_entries", journal.entries),
+            ("conflicts", journal.conflicts),
             ("upstream_connections", self.cloud.connections()),
             ("store_set_aside", u64::from(matches!(self.cache.found.report, OpenReport::Damaged { .. }))),
         ]
@@ -212,6 +211,7 @@ fn collection_status(collection: &Collection, objects: u64) -> Value {
         // A clock that was set back makes nothing younger than now.
         "ageSeconds": (clock::unix() - collection.observed_at()).max(0),
         "watchers": collection.watchers(),
+        "damaged": collection.is_damaged(),
         "nodeOwned": collection.node_owned(),
     })
 }

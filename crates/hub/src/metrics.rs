@@ -48,8 +48,6 @@ pub struct Metrics {
     pub refused_admin_connections: Counter,
     /// Local watches that were told to list again because they were too slow.
     pub expired_watches: Counter,
-    /// Collections whose rows were not as they were written.
-    pub damaged_collections: Counter,
     /// Connections that ended before TLS stood: garbage, a refused certificate, silence.
     pub failed_handshakes: Counter,
 }
@@ -106,11 +104,6 @@ impl Metrics {
             "expired_watches",
             "Local watches that fell behind and were told to list again",
             self.expired_watches.clone(),
-        );
-        registry.register(
-            "damaged_collections",
-            "Collections whose rows were not as they were written",
-            self.damaged_collections.clone(),
         );
         registry.register(
             "failed_handshakes",

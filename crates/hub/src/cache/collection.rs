@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use bytes::Bytes;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use yurt_api::collection::{CollectionKey, ObjectKey};
 use yurt_api::error::BadRequest;
 use yurt_api::list::ListHeader;
@@ -18,7 +18,7 @@ use yurt_api::object::{self, Attributes};
 use yurt_api::resource::TypeMeta;
 use yurt_api::selector::{FieldSelector, LabelSelector};
 use yurt_api::watch::{self as frames, EventType};
-use yurt_store::{CollectionId, CollectionRecord, CollectionState, Row};
+use yurt_store::{CollectionId, CollectionRecord, CollectionState, Row, StoreError};
 
 use super::filter::Filter;
 use super::ring::{self, Entry, Ring, Start};
@@ -61,6 +61,8 @@ pub struct Collection {
     inner: Mutex<Inner>,
     news: watch::Sender<()>,
     watchers: AtomicUsize,
+    damages: AtomicUsize,
+    hurt: Notify,
     /// Events that were published since the start.
     pub events: AtomicUsize,
 }
@@ -85,6 +87,7 @@ struct Inner {
     observed_at: i64,
     used: Instant,
     reflecting: bool,
+    damaged: bool,
 }
 
 impl Collection {
@@ -110,6 +113,7 @@ impl Collection {
             observed_at: record.observed_at,
             used: clock::monotonic(),
             reflecting: false,
+            damaged: false,
         };
         Ok(Collection {
             key,
@@ -118,6 +122,8 @@ impl Collection {
             inner: Mutex::new(inner),
             news: watch::channel(()).0,
             watchers: AtomicUsize::new(0),
+            damages: AtomicUsize::new(0),
+            hurt: Notify::new(),
             events: AtomicUsize::new(0),
         })
     }
@@ -130,6 +136,53 @@ impl Collection {
     /// Kind and apiVersion of its objects.
     pub fn item_type(&self) -> &TypeMeta {
         &self.item_type
+    }
+
+    /// Takes note of rows that are not as they were written: they are fetched again as soon as the cloud answers.
+    /// What can still be read of the others is served meanwhile.
+    pub fn checked<T>(&self, read: Result<T, StoreError>) -> Result<T, StoreError> {
+        if let Err(error @ (StoreError::Damaged(_) | StoreError::Sealed(_))) = &read
+            && !std::mem::replace(&mut self.lock().damaged, true)
+        {
+            self.damages.fetch_add(1, Ordering::Relaxed);
+            tracing::error!(collection = %self.key, %error, "rows are not as they were written; they will be fetched again");
+            self.hurt.notify_one();
+        }
+        read
+    }
+
+    /// Waits until damage is met.
+    pub async fn hurt(&self) {
+        self.hurt.notified().await;
+    }
+
+    /// Whether rows are damaged and were not fetched again yet.
+    pub fn is_damaged(&self) -> bool {
+        self.lock().damaged
+    }
+
+    /// How often damage was met since the start.
+    pub fn damages(&self) -> usize {
+        self.damages.load(Ordering::Relaxed)
+    }
+
+    /// All rows were fetched again after damage. What a watcher has seen of them cannot be told any more: every
+    /// version from before is too old.
+    pub fn heal(&self, id: CollectionId, version: u64) {
+        let mut inner = self.lock();
+        inner.damaged = false;
+        inner.id = id;
+        inner.ring.reset(version);
+        inner.version = version;
+        inner.header.resource_version = version;
+        inner.current = inner.masks.values().map(|m| m.version).max().unwrap_or(version);
+        drop(inner);
+        self.news.send_replace(());
+    }
+
+    /// The row in the store is another one from now on.
+    pub fn set_id(&self, id: CollectionId) {
+        self.lock().id = id;
     }
 
     /// Its row in the store.

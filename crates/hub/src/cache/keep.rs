@@ -121,14 +121,24 @@ impl Cache {
         let now = clock::unix();
         let header = ListHeader { remaining: None, ..list.header };
         let (stored_key, stored_header) = (key.clone(), header.clone());
+        let damaged = held.as_ref().filter(|h| h.is_damaged()).map(|h| h.id());
         let (id, changes, previous) = self
             .front
-            .write(move |w| w.replace(&stored_key, &stored_header, state, node_owned, now, &rows))
+            .write(move |w| {
+                damaged.map_or(Ok(()), |id| w.remove(id))?;
+                w.replace(&stored_key, &stored_header, state, node_owned, now, &rows)
+            })
             .await?;
         let version = header.resource_version;
         match held {
+            Some(held) if damaged.is_some() => {
+                held.set_state(state);
+                held.heal(id, version);
+                Ok(held)
+            }
             Some(held) => {
                 held.set_state(state);
+                held.set_id(id);
                 self.replaced(&held, changes, previous, version);
                 Ok(held)
             }

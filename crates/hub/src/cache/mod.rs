@@ -18,6 +18,7 @@ mod watch;
 pub mod write;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use yurt_store::OpenReport;
 
@@ -62,6 +63,7 @@ pub struct Cache {
     /// How the store was found at the start.
     pub found: Found,
     filling: Filling,
+    unreadable: AtomicU64,
     node_name: String,
     node_user: String,
     cloud: Arc<Cloud>,
@@ -88,6 +90,7 @@ impl Cache {
             overlay: Overlay::default(),
             found,
             filling: Filling::default(),
+            unreadable: AtomicU64::new(0),
             node_name: node_name.to_owned(),
             node_user: identify::node_user(node_name),
             front,

@@ -196,8 +196,8 @@ impl Cache {
         let body = match collection.masks().get(key) {
             Some(mask) => mask.body.clone(),
             None => {
-                let (id, key) = (collection.id(), key.clone());
-                self.front.read(move |r| r.get(id, &key)).await?.0.map(|row| row.body)
+                let (read, key) = (Arc::clone(collection), key.clone());
+                self.front.read(move |r| read.checked(r.get(read.id(), &key))).await?.0.map(|row| row.body)
             }
         };
         collection.touch();
@@ -254,8 +254,8 @@ impl Cache {
         collection: &Arc<Collection>,
         key: &ObjectKey,
     ) -> Result<Option<yurt_store::Row>, FrontError> {
-        let (id, key) = (collection.id(), key.clone());
-        Ok(self.front.read(move |r| r.get(id, &key)).await?.0)
+        let (read, key) = (Arc::clone(collection), key.clone());
+        Ok(self.front.read(move |r| read.checked(r.get(read.id(), &key))).await?.0)
     }
 }
 
@@ -338,17 +338,17 @@ pub(super) fn each_item(
             ControlFlow::Break(())
         }
     };
-    let record =
-        reader.list(candidate.collection.id(), candidate.filter.namespace.as_deref(), &mut |row| {
-            // Objects that only the node knows stand between the rows.
-            while let Some((_, mask)) = masks.next_if(|(key, _)| *key < row.key) {
-                tell(mask.body)?;
-            }
-            match masks.next_if(|(key, _)| *key == row.key) {
-                Some((_, mask)) => tell(mask.body),
-                None => tell(Some(row.body)),
-            }
-        })?;
+    let rows = reader.list(candidate.collection.id(), candidate.filter.namespace.as_deref(), &mut |row| {
+        // Objects that only the node knows stand between the rows.
+        while let Some((_, mask)) = masks.next_if(|(key, _)| *key < row.key) {
+            tell(mask.body)?;
+        }
+        match masks.next_if(|(key, _)| *key == row.key) {
+            Some((_, mask)) => tell(mask.body),
+            None => tell(Some(row.body)),
+        }
+    });
+    let record = candidate.collection.checked(rows)?;
     for (_, mask) in masks {
         if tell(mask.body).is_break() {
             break;

@@ -171,8 +171,7 @@ impl Backend {
     }
 
     pub(super) fn renew(&self) {
-        let [node, _] = &self.slots;
-        node.iter().for_each(Slot::retire);
+        self.slots.iter().flatten().for_each(Slot::retire);
     }
 }
 

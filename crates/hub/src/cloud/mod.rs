@@ -14,6 +14,7 @@ mod forward;
 mod lane;
 mod probe;
 mod received;
+mod trouble;
 mod upgrade;
 
 use std::sync::Arc;
@@ -33,6 +34,7 @@ pub use received::Received;
 use crate::connectivity::{Event, Failure, Signal};
 use crate::credential::Credentials;
 use backend::Backend;
+use trouble::Trouble;
 
 /// Bodies at a client's pace at one time on one connection: times the stream window (128 KiB) this
 /// stays under the connection's window (4 MiB).
@@ -81,6 +83,7 @@ pub struct Cloud {
     signal: Signal,
     paced: [Arc<Semaphore>; 2],
     connections: Arc<AtomicU64>,
+    trouble: Trouble,
 }
 
 impl Cloud {
@@ -93,6 +96,7 @@ impl Cloud {
             signal,
             paced: std::array::from_fn(|_| Arc::new(Semaphore::new(PACED_STREAMS))),
             connections: Arc::new(AtomicU64::new(0)),
+            trouble: Trouble::default(),
         }
     }
 
@@ -134,7 +138,7 @@ impl Cloud {
         self.backends.iter().for_each(Backend::disconnect);
     }
 
-    /// Lets connections with the node's old certificate run dry; the next request makes new ones.
+    /// Lets connections with the old certificates run dry; the next request makes new ones.
     pub fn renew(&self) {
         self.backends.iter().for_each(Backend::renew);
     }
@@ -142,6 +146,11 @@ impl Cloud {
     /// HTTP/2 connections open now.
     pub fn connections(&self) -> u64 {
         self.connections.load(Ordering::Relaxed)
+    }
+
+    /// What is wrong with the link now, in words.
+    pub fn trouble(&self) -> Option<String> {
+        self.trouble.now()
     }
 
     /// Where doubts about the link are reported.

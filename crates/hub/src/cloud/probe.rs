@@ -35,25 +35,37 @@ impl Cloud {
                 Err(error) => Err(failure_of(&error)),
             }
         };
-        tokio::time::timeout(BOUND, asked).await.unwrap_or(Err(Failure::Timeout))
+        let told = tokio::time::timeout(BOUND, asked).await;
+        match told.unwrap_or_else(|_| Err((Failure::Timeout, format!("no answer within {BOUND:?}")))) {
+            Ok(()) => {
+                self.trouble.worked();
+                Ok(())
+            }
+            Err((failure, why)) => {
+                self.trouble.failed(&why);
+                Err(failure)
+            }
+        }
     }
 }
 
-fn failure_of(error: &CloudError) -> Failure {
-    tracing::debug!(%error, "the probe failed");
-    match error {
+fn failure_of(error: &CloudError) -> (Failure, String) {
+    let failure = match error {
         CloudError::Unreachable(_) | CloudError::Lost(_) | CloudError::Busy => Failure::Refused,
         CloudError::Credential(_) => Failure::NotServing,
-    }
+    };
+    (failure, error.to_string())
 }
 
-async fn judge(answer: Response<Received>) -> Result<(), Failure> {
+async fn judge(answer: Response<Received>) -> Result<(), (Failure, String)> {
     let status = answer.status();
+    let not_kubernetes =
+        || (Failure::NotServing, format!("something that is not the Kubernetes API answers {status}"));
     if status.is_server_error() {
-        return Err(Failure::NotServing);
+        return Err(not_kubernetes());
     }
-    let body = Limited::new(answer.into_body(), MAX_BODY).collect().await.map_err(|_| Failure::NotServing)?;
-    let answer: Answer = serde_json::from_slice(&body.to_bytes()).map_err(|_| Failure::NotServing)?;
+    let body = Limited::new(answer.into_body(), MAX_BODY).collect().await.map_err(|_| not_kubernetes())?;
+    let answer: Answer = serde_json::from_slice(&body.to_bytes()).map_err(|_| not_kubernetes())?;
     let speaks = answer.git_version.is_some() || answer.kind.as_deref() == Some("Status");
-    speaks.then_some(()).ok_or(Failure::NotServing)
+    speaks.then_some(()).ok_or_else(not_kubernetes)
 }

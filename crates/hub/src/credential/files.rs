@@ -36,6 +36,8 @@ struct Loaded {
     /// Indexed by [`Protocol`].
     node: Result<[Arc<ClientConfig>; 2], String>,
     other: Result<[Arc<ClientConfig>; 2], String>,
+    /// Files that were replaced by something unusable; what they held before stays in use.
+    passed_over: Vec<String>,
 }
 
 /// The credentials, swapped as a whole when a file changes.
@@ -57,13 +59,20 @@ impl Credentials {
     pub fn reload(&self) {
         let mut fresh = Loaded::read(&self.files);
         let held = self.loaded.load();
-        if fresh.roots.is_err() && held.roots.is_ok() {
+        if held.roots.is_ok()
+            && let Err(why) = &fresh.roots
+        {
+            fresh.passed_over.push(format!("{why}; the CA that was read before stays in use"));
             fresh.roots = held.roots.clone();
             fresh.other = held.other.clone();
         }
-        if fresh.node.is_err() && held.node.is_ok() {
+        if held.node.is_ok()
+            && let Err(why) = &fresh.node
+        {
+            fresh.passed_over.push(format!("{why}; the certificate that was read before stays in use"));
             fresh.node = held.node.clone();
         }
+        fresh.passed_over.dedup();
         self.loaded.store(Arc::new(fresh));
         self.say();
     }
@@ -89,16 +98,19 @@ impl Credentials {
         self.loaded.load().roots.clone()
     }
 
-    /// What is wrong now, for `/v1/readyz`.
-    pub fn complaints(&self) -> Vec<String> {
+    /// What is missing, for `/v1/readyz`: without it the node cannot speak to the cloud.
+    pub fn missing(&self) -> Vec<String> {
         let loaded = self.loaded.load();
-        let mut said: Vec<String> = [loaded.roots.as_ref().err(), loaded.node.as_ref().err()]
-            .into_iter()
-            .flatten()
-            .cloned()
-            .collect();
+        let both = [loaded.roots.as_ref().err(), loaded.node.as_ref().err()];
+        let mut said: Vec<String> = both.into_iter().flatten().cloned().collect();
         said.dedup();
         said
+    }
+
+    /// All that is wrong with the files, missing or passed over.
+    pub fn complaints(&self) -> Vec<String> {
+        let passed_over = self.loaded.load().passed_over.clone();
+        self.missing().into_iter().chain(passed_over).collect()
     }
 
     fn say(&self) {
@@ -121,7 +133,7 @@ impl Loaded {
                     .map_err(|e| format!("{} and {}: {e}", files.certificate.display(), files.key.display()))
             })
         });
-        Loaded { roots, node, other }
+        Loaded { roots, node, other, passed_over: Vec::new() }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Notices when a credential file was replaced: by SIGHUP, or by looking at the files' metadata.
 
+use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -9,7 +10,7 @@ use super::{CredentialFiles, Credentials};
 use crate::tasks::Shutdown;
 
 /// How often the files are looked at. The kubelet rotates its certificate days before it ends.
-const LOOK_EVERY: Duration = Duration::from_secs(5);
+const LOOK_EVERY: Duration = Duration::from_secs(2);
 
 /// Reloads the credentials whenever a file changed, and then calls `changed`, until the shutdown.
 pub async fn watch_files(credentials: Arc<Credentials>, changed: impl Fn() + Send, mut shutdown: Shutdown) {
@@ -34,10 +35,10 @@ pub async fn watch_files(credentials: Arc<Credentials>, changed: impl Fn() + Sen
     }
 }
 
-/// Time of change and length of each file; `None` where it is missing.
-fn stamps(files: &CredentialFiles) -> [Option<(SystemTime, u64)>; 3] {
+/// Inode, time of change and length of each file, behind any links; `None` where it is missing.
+fn stamps(files: &CredentialFiles) -> [Option<(u64, SystemTime, u64)>; 3] {
     [&files.ca, &files.certificate, &files.key].map(|path| {
         let metadata = std::fs::metadata(path).ok()?;
-        Some((metadata.modified().ok()?, metadata.len()))
+        Some((metadata.ino(), metadata.modified().ok()?, metadata.len()))
     })
 }

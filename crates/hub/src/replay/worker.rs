@@ -163,7 +163,7 @@ impl Replay {
 
     /// One round over the journal, events left out unless asked for.
     async fn push(&self, events: bool) -> Result<Report, Halt> {
-        let mut entries = self.cache.front.read(|r| r.journal()).await?;
+        let mut entries = self.cache.journal_entries().await?;
         entries.retain(|e| events || e.operation != Operation::Event);
         entries.sort_by_key(|e| (plan::rank(e), e.seq));
         let mut report = Report::default();

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 mod admin;
+mod certificates;
+mod damage;
 mod settings;
 mod starting;
 mod stopping;

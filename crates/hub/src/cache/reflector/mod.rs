@@ -17,7 +17,7 @@ use yurt_api::object;
 use yurt_api::representation::Representation;
 use yurt_api::status::Status;
 use yurt_api::watch::{Decoder, EventType, Frame};
-use yurt_store::{Change, CollectionRecord, CollectionState, Row};
+use yurt_store::{Change, CollectionRecord, CollectionState, Row, Writer};
 
 use super::collection::{Collection, Upstream};
 use super::keep::NotKept;
@@ -109,6 +109,7 @@ impl Reflector {
                 event = self.act(state) => event,
                 () = self.unused() => Event::Unused,
                 () = self.link_lost(state) => Event::LinkLost,
+                () = self.hurt(state) => Event::Gone,
             };
             tracing::debug!(collection = %self.collection.key(), ?state, event = ?last, "reflector");
             if last == Event::LinkLost || last == Event::Unused {
@@ -174,6 +175,14 @@ impl Reflector {
         match state {
             State::Waiting => std::future::pending().await,
             _ => self.cache.connectivity.lost().await,
+        }
+    }
+
+    /// Damaged rows are listed again, when there is a link.
+    async fn hurt(&self, state: State) {
+        match state {
+            State::Watching | State::Pausing(_) => self.collection.hurt().await,
+            _ => std::future::pending().await,
         }
     }
 
@@ -308,8 +317,10 @@ impl Reflector {
             self.collection.progress(version);
             return Ok(());
         }
-        let (id, now) = (self.collection.id(), crate::clock::unix());
-        let applied = self.cache.front.write(move |w| w.apply(id, version, now, &changes)).await?;
+        let (collection, now) = (Arc::clone(&self.collection), crate::clock::unix());
+        let applying =
+            move |w: &mut Writer| collection.checked(w.apply(collection.id(), version, now, &changes));
+        let applied = self.cache.front.write(applying).await?;
         self.cache.metrics.events.inc_by(received.len() as u64);
         let told =
             received.into_iter().zip(applied.previous).map(|((key, version, row, frame), previous)| {

@@ -10,6 +10,7 @@ mod overlay;
 mod slices;
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use serde_json::{Value, json};
@@ -17,7 +18,7 @@ use yurt_api::collection::ObjectKey;
 use yurt_api::object::{Attributes, meta, to_item};
 use yurt_api::representation::Encoding;
 use yurt_api::resource::{Resource, TypeMeta};
-use yurt_store::{Entry, NewEntry, Operation};
+use yurt_store::{Entry, NewEntry, Operation, StoreError};
 
 pub use accept::{Accepted, LocalWrite, Refused};
 pub use overlay::{LocalObject, Overlay};
@@ -70,7 +71,7 @@ impl TypeMetaText {
 impl Cache {
     /// Puts the journal of an earlier process over the collections again.
     pub(super) async fn load_journal(&self) -> Result<(), FrontError> {
-        for entry in self.front.read(|r| r.journal()).await? {
+        for entry in self.journal_entries().await? {
             self.overlay.journal_grew();
             match serde_json::from_slice::<Written>(&entry.body) {
                 Ok(written) => self.show(&entry, written).await?,
@@ -78,6 +79,27 @@ impl Cache {
             }
         }
         Ok(())
+    }
+
+    /// All pending entries, in order. Those that are not as they were written are moved to the conflicts and
+    /// forgotten: one of them must not hold up the others.
+    pub async fn journal_entries(&self) -> Result<Vec<Entry>, FrontError> {
+        let read = self.front.read(|r| r.journal()).await;
+        let Err(FrontError::Store(StoreError::Damaged(_) | StoreError::Sealed(_))) = &read else {
+            return read;
+        };
+        let apart = self.front.write(|w| w.journal_set_unreadable_apart(clock::unix())).await?;
+        for entry in &apart {
+            tracing::error!(resource = %entry.resource, object = %entry.key, "a local write is not as it was written; it stands among the conflicts");
+            self.release(entry, 0).await;
+        }
+        self.unreadable.fetch_add(apart.len() as u64, Ordering::Relaxed);
+        self.front.read(|r| r.journal()).await
+    }
+
+    /// Entries of the journal that could not be read, since before the start.
+    pub fn unreadable_entries(&self) -> u64 {
+        self.found.unreadable_entries + self.unreadable.load(Ordering::Relaxed)
     }
 
     async fn show(&self, entry: &Entry, written: Written) -> Result<(), FrontError> {
@@ -129,7 +151,11 @@ impl Cache {
         let kind = written.kind.type_meta();
         let local = local_item(resource, &written.object);
         for collection in self.registry.of(resource) {
-            let row = self.base_json(&collection, key).await?;
+            let row = match self.base_json(&collection, key).await {
+                // What is not as it was written hides under what the node writes now.
+                Err(FrontError::Store(StoreError::Damaged(_) | StoreError::Sealed(_))) => None,
+                read => read?,
+            };
             let local = local.as_ref().filter(|(_, attributes)| collection.selects(attributes));
             let body = local.and_then(|(item, _)| masked(&collection, &kind, item));
             collection.mask(key, Mask { version, body, delivered: None }, row.as_ref());
