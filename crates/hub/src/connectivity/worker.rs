@@ -107,20 +107,25 @@ impl Link {
 
     /// Works until the shutdown.
     pub async fn run(mut self, cloud: Arc<Cloud>, mut shutdown: Shutdown) {
-        let mut probe_at = Some(clock::monotonic());
+        // What is reported meanwhile does not begin a probe anew.
+        let mut probing = Box::pin(probe(&cloud, clock::monotonic()));
+        let mut wanted = true;
         loop {
             let event = tokio::select! {
                 _ = shutdown.wait() => return,
                 event = self.events.recv() => event,
-                event = probe(&cloud, probe_at), if probe_at.is_some() => {
-                    probe_at = None;
+                event = &mut probing, if wanted => {
+                    wanted = false;
                     Some(event)
                 }
             };
             let Some(event) = event else { return };
             for action in self.advance(event) {
                 match action {
-                    Action::Probe(after) => probe_at = Some(clock::monotonic() + after),
+                    Action::Probe(after) => {
+                        probing.set(probe(&cloud, clock::monotonic() + after));
+                        wanted = true;
+                    }
                     Action::Disconnect => cloud.disconnect(),
                     // The replay worker waits for the state itself.
                     Action::Recover => {}
@@ -149,10 +154,8 @@ impl Default for Link {
     }
 }
 
-async fn probe(cloud: &Cloud, at: Option<Instant>) -> Event {
-    if let Some(at) = at {
-        tokio::time::sleep_until(at.into()).await;
-    }
+async fn probe(cloud: &Cloud, at: Instant) -> Event {
+    tokio::time::sleep_until(at.into()).await;
     match cloud.probe().await {
         Ok(()) => Event::ProbeWorked,
         Err(failure) => Event::ProbeFailed(failure),
