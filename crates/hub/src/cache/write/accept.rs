@@ -164,7 +164,7 @@ impl Cache {
             Some(current) => apply(write, &kind, current, &body, false)?,
             None => new_object(&kind, &body, Some(LEASES))?,
         };
-        if let (None, Some(uid)) = (&held, body.pointer("/metadata/uid")) {
+        if let (None, Some(uid)) = (&held, body.pointer("/metadata/uid").filter(|u| u.is_string())) {
             object["metadata"]["uid"] = uid.clone();
         }
         let version = ring::LOCAL + self.front.write(|w| w.next_local_version()).await?;

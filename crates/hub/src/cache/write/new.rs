@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use yurt_api::resource::TypeMeta;
 
 use super::accept::{Refused, bad};
+use super::object::shaped;
 use crate::clock;
 
 /// The longest prefix that is kept of `generateName`, how many characters follow it, and which ones
@@ -27,6 +28,9 @@ pub(super) fn new_object(kind: &TypeMeta, body: &Value, namespace: Option<&str>)
         ("", prefix) => generated(prefix),
         (name, _) => name.to_owned(),
     };
+    if matches!(name.as_str(), "." | "..") || name.contains(['/', '%']) {
+        return Err(Refused::Final(422, "Invalid", format!("metadata.name: Invalid value: {name:?}")));
+    }
     // The journal carries the final name, so that a push that is repeated creates nothing twice.
     metadata.insert("name".to_owned(), json!(name));
     if let Some(namespace) = namespace {
@@ -34,6 +38,7 @@ pub(super) fn new_object(kind: &TypeMeta, body: &Value, namespace: Option<&str>)
     }
     metadata.insert("uid".to_owned(), json!(new_uid()));
     metadata.insert("creationTimestamp".to_owned(), json!(clock::rfc3339(clock::unix())));
+    shaped(kind, &object)?;
     Ok(object)
 }
 

@@ -2,10 +2,15 @@
 
 use serde_json::{Map, Value};
 use yurt_api::patch::{self, PatchType};
+use yurt_api::proto;
 use yurt_api::resource::TypeMeta;
 
 /// Marks a pod that mirrors a static one (`pkg/kubelet/types/pod_update.go`).
 const MIRROR: &str = "/metadata/annotations/kubernetes.io~1config.mirror";
+
+/// What no write changes.
+const IDENTITY: [&str; 7] =
+    ["name", "namespace", "uid", "resourceVersion", "creationTimestamp", "deletionTimestamp", "generation"];
 
 /// Why a change cannot be made to the object that is held.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,21 +55,23 @@ pub fn changed(
     for field in ["apiVersion", "kind", if status { "spec" } else { "status" }] {
         keep(fields, current, field);
     }
-    let metadata = fields.entry("metadata").or_insert_with(|| Value::Object(Map::new()));
-    if let (Some(metadata), Some(before)) = (metadata.as_object_mut(), current.get("metadata")) {
-        for field in [
-            "name",
-            "namespace",
-            "uid",
-            "resourceVersion",
-            "creationTimestamp",
-            "deletionTimestamp",
-            "generation",
-        ] {
-            keep(metadata, before, field);
-        }
+    let metadata = fields.get_mut("metadata").and_then(Value::as_object_mut);
+    let metadata = metadata.ok_or_else(|| Mismatch::Bad("metadata is not an object".to_owned()))?;
+    for field in IDENTITY {
+        keep(metadata, current.get("metadata").unwrap_or(&Value::Null), field);
     }
+    shaped(kind, &after)?;
     Ok(after)
+}
+
+/// An object of a built-in kind has the fields of the kind, as the apiserver would read them: what is kept must be
+/// readable in every encoding, and what the cloud could never take is refused now.
+pub fn shaped(kind: &TypeMeta, object: &Value) -> Result<(), Mismatch> {
+    if !proto::knows(kind) {
+        return Ok(());
+    }
+    let read = proto::from_json(kind, object.to_string().as_bytes());
+    read.map(drop).map_err(|e| Mismatch::Bad(format!("the object cannot be read as a {}: {e}", kind.kind)))
 }
 
 fn keep(fields: &mut Map<String, Value>, from: &Value, name: &str) {
@@ -166,6 +173,23 @@ mod tests {
         for metadata in [json!({"uid": "u2"}), json!({"uid": "u1", "resourceVersion": "6"})] {
             let refused = patched(json!({"metadata": metadata, "status": {}}), true);
             assert!(matches!(refused, Err(Mismatch::Conflict(_))), "{refused:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_pod_any_more_is_refused() {
+        let whole =
+            |object: &Value| changed(&TypeMeta::new("v1", "Pod"), &pod(), Change::Replace(object), true);
+        assert_eq!(whole(&pod()), Ok(pod()));
+        for (field, value) in [
+            ("metadata", json!(null)),
+            ("metadata", json!([])),
+            ("status", json!([])),
+            ("status", json!({"conditions": 7})),
+        ] {
+            let mut object = pod();
+            object[field] = value;
+            assert!(matches!(whole(&object), Err(Mismatch::Bad(_))), "{object}: {:?}", whole(&object));
         }
     }
 
