@@ -144,7 +144,10 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         Arc::clone(&metrics),
         shutdown.clone(),
     ));
-    write_ports(&config.root_dir, ports)?;
+    if let Err(error) = write_ports(&config.root_dir, ports) {
+        // Nothing that a boot could be held up for: whoever chose the ports knows them.
+        tracing::warn!(%error, "the ports cannot be written down");
+    }
     notify("READY=1");
     tracing::info!(secure = ports[0], admin = ports[1], node = config.node_name, "yurthub serves");
     let listener = Listener { socket: secure, terminal, metrics };

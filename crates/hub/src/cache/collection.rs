@@ -88,6 +88,7 @@ struct Inner {
     used: Instant,
     reflecting: bool,
     damaged: bool,
+    behind: bool,
 }
 
 impl Collection {
@@ -114,6 +115,7 @@ impl Collection {
             used: clock::monotonic(),
             reflecting: false,
             damaged: false,
+            behind: false,
         };
         Ok(Collection {
             key,
@@ -171,6 +173,7 @@ impl Collection {
     pub fn heal(&self, id: CollectionId, version: u64) {
         let mut inner = self.lock();
         inner.damaged = false;
+        inner.behind = false;
         inner.id = id;
         inner.ring.reset(version);
         inner.version = version;
@@ -192,7 +195,25 @@ impl Collection {
 
     /// Live, frozen or snapshot.
     pub fn state(&self) -> CollectionState {
-        self.lock().state
+        let inner = self.lock();
+        if inner.behind { CollectionState::Frozen } else { inner.state }
+    }
+
+    /// The store does not take the changes that upstream sends: watchers are told to list again, and until the
+    /// store takes them nobody is shown this as the state of now.
+    pub fn fall_behind(&self) {
+        let mut inner = self.lock();
+        if !std::mem::replace(&mut inner.behind, true) {
+            let version = inner.version;
+            inner.ring.reset(version);
+            drop(inner);
+            self.news.send_replace(());
+        }
+    }
+
+    /// Whether upstream has sent changes that the store did not take.
+    pub fn is_behind(&self) -> bool {
+        self.lock().behind
     }
 
     /// Sets the state; true when that is news.
@@ -317,6 +338,7 @@ impl Collection {
             self.one_upstream(&mut inner, change);
         }
         inner.progress(version);
+        inner.behind = false;
         drop(inner);
         self.news.send_replace(());
     }

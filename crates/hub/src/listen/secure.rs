@@ -27,9 +27,8 @@ use crate::tasks::{self, Shutdown};
 const HANDSHAKE_BOUND: Duration = Duration::from_secs(10);
 /// How long streams may take to end at shutdown.
 const DRAIN: Duration = Duration::from_secs(5);
-/// A client that has not sent the whole head of a request (HTTP/1.1) by then is dropped, one that keeps its
-/// connection without asking anything, too.
-const HEADER_BOUND: Duration = Duration::from_secs(30);
+/// A client that has sent a part of a request's head (HTTP/1.1) and not the whole of it by then is dropped.
+const HEADER_BOUND: Duration = Duration::from_secs(20);
 /// The read buffer of HTTP/1.1 in bytes, and with it the largest head of a request: 431 beyond it.
 const MAX_HEAD: usize = 64 << 10;
 /// The largest head of a request in HTTP/2, in bytes: 431 beyond it.

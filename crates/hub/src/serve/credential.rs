@@ -26,7 +26,7 @@ impl Pipeline {
         let kind = kind_of(request);
         let sent = text(&asked.parts.headers, header::CONTENT_TYPE).and_then(Representation::of_content_type);
         let sent = sent.map_or(Encoding::Json, |r| r.encoding);
-        let Some(spec) = decode(sent, &kind, &body) else {
+        let Some(spec) = decode(sent, &kind, &body).filter(Value::is_object) else {
             return asked.refuse(Reason::BadRequest, "the body cannot be read");
         };
         if self.connectivity.reachable() {

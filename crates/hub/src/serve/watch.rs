@@ -60,7 +60,8 @@ impl Pipeline {
             return None;
         }
         self.keep_up(&served.collection, asked);
-        Some(stream(served, Reason::Live))
+        // What the store cannot take passes by it.
+        (!served.collection.is_behind()).then(|| stream(served, Reason::Live))
     }
 
     /// A collection that is watched is reflected, with this caller's credential among others.

@@ -4,7 +4,10 @@
 
 mod admin;
 mod certificates;
+mod crowds;
 mod damage;
+mod disk;
+mod requests;
 mod settings;
 mod starting;
 mod stopping;

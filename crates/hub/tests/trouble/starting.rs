@@ -5,7 +5,7 @@ use std::fs;
 use yurt_testkit::client::Protocol;
 use yurt_testkit::cluster::{Cluster, Hub, HubOptions};
 
-use crate::tools::{NODE, metric, mode, run, source, text, without_link};
+use crate::tools::{NODE, metric, mode, run, source, text, until, without_link};
 
 /// P2, P10: up at once, honest about what it cannot do.
 #[tokio::test]
@@ -99,7 +99,8 @@ async fn the_file_and_the_flags_make_one_configuration() {
     let status = crate::tools::status(&hub).await;
     assert_eq!(status["node"], NODE);
     assert!(store.join("store.db").exists(), "the file's key is used");
-    assert!(hub.log().contains("DEBUG"), "{}", hub.log());
+    hub.client(None, Protocol::Http2).get("/version").await.unwrap().expect(401);
+    until("a line of the log at the level of the file", async || hub.log().contains("DEBUG").then_some(())).await;
     hub.stop().await;
 }
 

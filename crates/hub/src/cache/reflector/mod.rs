@@ -320,7 +320,13 @@ impl Reflector {
         let (collection, now) = (Arc::clone(&self.collection), crate::clock::unix());
         let applying =
             move |w: &mut Writer| collection.checked(w.apply(collection.id(), version, now, &changes));
-        let applied = self.cache.front.write(applying).await?;
+        let applied = match self.cache.front.write(applying).await {
+            Ok(applied) => applied,
+            Err(error) => {
+                self.collection.fall_behind();
+                return Err(error.into());
+            }
+        };
         self.cache.metrics.events.inc_by(received.len() as u64);
         let told =
             received.into_iter().zip(applied.previous).map(|((key, version, row, frame), previous)| {
