@@ -173,6 +173,13 @@ impl ResourceRequest {
         self.name.as_deref().map(|name| ObjectKey::new(namespace, name))
     }
 
+    /// The name that authorization looks at: a list or watch of one name is about that object
+    /// (`k8s.io/apiserver/pkg/endpoints/request/requestinfo.go`).
+    pub fn authorization_name(&self) -> Option<&str> {
+        let selected = || self.options.field_selector.exact("metadata.name");
+        self.name.as_deref().or_else(selected)
+    }
+
     /// The namespace that authorization looks at: as [`Self::namespace`], but a request for one namespace is
     /// in that namespace.
     pub fn authorization_namespace(&self) -> Option<&str> {

@@ -34,12 +34,13 @@ pub struct Grants {
     front: Front,
     principals: Mutex<HashMap<[u8; 32], Arc<KnownPrincipal>>>,
     users: Mutex<HashMap<String, Vec<Grant>>>,
+    asking: Mutex<HashMap<[u8; 32], Arc<tokio::sync::Mutex<()>>>>,
 }
 
 impl Grants {
     /// The grants in this store.
     pub fn new(front: Front) -> Self {
-        Grants { front, principals: Mutex::default(), users: Mutex::default() }
+        Grants { front, principals: Mutex::default(), users: Mutex::default(), asking: Mutex::default() }
     }
 
     /// Who a token stands for, if that was ever learned. Expiry is not asked: offline the last token
@@ -88,6 +89,35 @@ impl Grants {
         self.front.write(move |w| w.put_grant(&grant)).await
     }
 
+    /// Forgets every grant that the cloud has just contradicted by refusing the user this read.
+    pub async fn revoke(&self, user: &str, request: &ResourceRequest) -> Result<(), FrontError> {
+        self.load(user).await?;
+        let gone: Vec<Grant> = {
+            let mut users = lock(&self.users);
+            let Some(held) = users.get_mut(user) else { return Ok(()) };
+            let (gone, kept) = std::mem::take(held).into_iter().partition(|g| covers(g, request));
+            *held = kept;
+            gone
+        };
+        if gone.is_empty() {
+            return Ok(());
+        }
+        self.front.write(move |w| gone.iter().try_for_each(|grant| w.remove_grant(grant))).await
+    }
+
+    /// Forgets who a token stands for: the cloud does not accept it any more.
+    pub async fn forget(&self, hash: [u8; 32]) -> Result<(), FrontError> {
+        lock(&self.principals).remove(&hash);
+        self.front.write(move |w| w.remove_principal(&hash)).await
+    }
+
+    /// The right to ask the cloud who a token stands for: one at a time, the others find its answer.
+    pub fn asking(&self, hash: [u8; 32]) -> Arc<tokio::sync::Mutex<()>> {
+        let mut asking = lock(&self.asking);
+        asking.retain(|_, gate| Arc::strong_count(gate) > 1);
+        Arc::clone(asking.entry(hash).or_default())
+    }
+
     async fn load(&self, user: &str) -> Result<(), FrontError> {
         if lock(&self.users).contains_key(user) {
             return Ok(());
@@ -99,9 +129,15 @@ impl Grants {
     }
 }
 
-/// A selector narrows what was asked, and so what was granted.
+/// Selectors narrow what was asked, and so what was granted: the fields, and the labels after a newline.
 fn selector(request: &ResourceRequest) -> String {
-    request.options.field_selector.canonical()
+    let (fields, labels) =
+        (request.options.field_selector.canonical(), request.options.label_selector.canonical());
+    if labels.is_empty() { fields } else { format!("{fields}\n{labels}") }
+}
+
+fn parts_of(selector: &str) -> (&str, &str) {
+    selector.split_once('\n').unwrap_or((selector, ""))
 }
 
 fn grant(user: &str, request: &ResourceRequest) -> Grant {
@@ -112,7 +148,7 @@ fn grant(user: &str, request: &ResourceRequest) -> Grant {
         resource: request.resource.resource.clone(),
         subresource: request.subresource.clone().unwrap_or_default(),
         namespace: request.authorization_namespace().unwrap_or_default().to_owned(),
-        name: request.name.clone().unwrap_or_default(),
+        name: request.authorization_name().unwrap_or_default().to_owned(),
         selector: selector(request),
         allowed: true,
         at: clock::unix(),
@@ -127,13 +163,16 @@ fn same(a: &Grant, b: &Grant) -> bool {
 /// selector that are the same or wider.
 fn covers(grant: &Grant, request: &ResourceRequest) -> bool {
     let within = |granted: &str, asked: &str| granted.is_empty() || granted == asked;
+    let wanted = selector(request);
+    let (granted, asked) = (parts_of(&grant.selector), parts_of(&wanted));
     grant.verb == request.verb.as_str()
         && grant.group == request.resource.group
         && grant.resource == request.resource.resource
         && grant.subresource == request.subresource.as_deref().unwrap_or_default()
         && within(&grant.namespace, request.authorization_namespace().unwrap_or_default())
-        && within(&grant.name, request.name.as_deref().unwrap_or_default())
-        && within(&grant.selector, &selector(request))
+        && within(&grant.name, request.authorization_name().unwrap_or_default())
+        && within(granted.0, asked.0)
+        && within(granted.1, asked.1)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -163,6 +202,9 @@ mod tests {
         let one_namespace = ("/api/v1/namespaces/a/pods", "");
         let named = ("/api/v1/namespaces/a/secrets/x", "");
         let by_node = ("/api/v1/pods", "fieldSelector=spec.nodeName%3Dedge-1");
+        let by_label = ("/api/v1/pods", "labelSelector=a%3Db");
+        let both = ("/api/v1/pods", "labelSelector=a%3Db&fieldSelector=spec.nodeName%3Dedge-1");
+        let selected = ("/api/v1/namespaces/a/secrets", "fieldSelector=metadata.name%3Dx");
         let watch = ("/api/v1/pods", "watch=1");
         let cases = [
             (all, all, true),
@@ -175,6 +217,13 @@ mod tests {
             (by_node, all, false),
             (all, by_node, true),
             (by_node, by_node, true),
+            (by_node, both, true),
+            (by_label, both, true),
+            (by_label, all, false),
+            (by_label, by_node, false),
+            (both, by_node, false),
+            (selected, selected, true),
+            (selected, ("/api/v1/namespaces/a/secrets", ""), false),
             (all, watch, false),
             (all, ("/apis/metrics.k8s.io/v1beta1/pods", ""), false),
         ];

@@ -73,6 +73,11 @@ pub struct Served {
 }
 
 impl Served {
+    /// Whether it shows the whole collection, not a part of it.
+    pub fn is_all(&self) -> bool {
+        self.state.candidate.filter.is_everything()
+    }
+
     /// The frames, until the watch is over. The stream ends cleanly at its time-out and at shutdown.
     pub fn stream(self) -> impl Stream<Item = Result<Bytes, BoxError>> + Send + 'static {
         futures_util::stream::unfold(Some(self.state), |state| async move {

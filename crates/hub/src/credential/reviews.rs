@@ -67,8 +67,26 @@ pub async fn who_is(
     })
 }
 
-/// Asks the cloud in the caller's own name whether it may do this read.
-pub async fn may(cloud: &Cloud, identity: &Identity, request: &ResourceRequest) -> bool {
+/// Who the token stands for that the cloud has just given out (`k8s.io/apiserver/pkg/authentication/
+/// serviceaccount`); `None` when it is not for the apiserver.
+pub fn of_token_request(request: &ResourceRequest, asked: &Value, answer: &Value) -> Option<KnownPrincipal> {
+    let others = asked.pointer("/spec/audiences").and_then(Value::as_array).is_some_and(|a| !a.is_empty());
+    let token = answer.pointer("/status/token").and_then(Value::as_str).filter(|t| !t.is_empty())?;
+    let (namespace, account) = (request.namespace.as_deref()?, request.name.as_deref()?);
+    let groups =
+        ["system:serviceaccounts", &format!("system:serviceaccounts:{namespace}"), "system:authenticated"];
+    (!others).then(|| KnownPrincipal {
+        token_hash: sha256(token.as_bytes()),
+        user: format!("system:serviceaccount:{namespace}:{account}"),
+        uid: String::new(),
+        groups: groups.map(str::to_owned).to_vec(),
+        expires_at: expiry(token),
+        observed_at: clock::unix(),
+    })
+}
+
+/// Asks the cloud in the caller's own name whether it may do this read; `None` when it did not say.
+pub async fn may(cloud: &Cloud, identity: &Identity, request: &ResourceRequest) -> Option<bool> {
     let mut attributes = json!({
         "verb": request.verb.as_str(),
         "group": request.resource.group,
@@ -76,7 +94,7 @@ pub async fn may(cloud: &Cloud, identity: &Identity, request: &ResourceRequest) 
         "resource": request.resource.resource,
         "subresource": request.subresource,
         "namespace": request.authorization_namespace(),
-        "name": request.name,
+        "name": request.authorization_name(),
     });
     // KEP-4601: authorizers may look at selectors.
     let selectors = [
@@ -94,7 +112,7 @@ pub async fn may(cloud: &Cloud, identity: &Identity, request: &ResourceRequest) 
     });
     let answer =
         post(cloud, identity, "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", &review).await;
-    answer.is_some_and(|a| a.pointer("/status/allowed") == Some(&Value::Bool(true)))
+    answer?.pointer("/status/allowed")?.as_bool()
 }
 
 async fn post(cloud: &Cloud, identity: &Identity, path: &'static str, body: &Value) -> Option<Value> {

@@ -76,6 +76,7 @@ impl Pipeline {
 
     async fn keep_credential(&self, request: &ResourceRequest, spec: &Value, decision: &Value) {
         let kept = if vault::is_token_request(request) {
+            self.introduce(request, spec, decision).await;
             vault::keep(&self.cache.front, vault::slot(request, spec), decision).await
         } else {
             let (key, body, now) = (reviews::key(request, spec), decision.to_string(), crate::clock::unix());
@@ -83,6 +84,14 @@ impl Pipeline {
         };
         if let Err(error) = kept {
             tracing::warn!(%error, "a credential cannot be kept for the next outage");
+        }
+    }
+
+    /// The pod may use its new token for the first time when nobody can be asked who that is.
+    async fn introduce(&self, request: &ResourceRequest, spec: &Value, decision: &Value) {
+        let Some(principal) = reviews::of_token_request(request, spec, decision) else { return };
+        if let Err(error) = self.cache.grants.learn(principal).await {
+            tracing::warn!(%error, "whose token this is cannot be kept");
         }
     }
 

@@ -1,16 +1,22 @@
 //! Learning who callers are and what they may read, from what the cloud answers them.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use http::StatusCode;
 use yurt_api::request::{ResourceRequest, Verb};
 
 use super::{Asked, Pipeline};
 use crate::cache::filter::cover;
 use crate::cache::grants::Verdict;
 use crate::cache::{Cache, FrontError};
+use crate::clock;
 use crate::credential::reviews;
 use crate::identify::Caller;
 use crate::tasks;
+
+/// Who does not get an answer about a token by then goes on without.
+const REVIEW_BOUND: Duration = Duration::from_millis(1800);
 
 impl Pipeline {
     /// The user name of a caller, if it is known.
@@ -47,11 +53,50 @@ impl Pipeline {
         }
     }
 
+    /// The cloud refused this read: what it had allowed before is not true any more.
+    pub(super) fn unlearn(self: &Arc<Self>, asked: &Asked, code: StatusCode) {
+        let Some(request) = asked.resource().cloned() else { return };
+        let (pipeline, caller) = (Arc::clone(self), asked.caller.clone());
+        tasks::spawn("unlearn", tasks::Failure::Local, async move {
+            let done = match code {
+                StatusCode::UNAUTHORIZED => pipeline.forget(&caller).await,
+                _ => pipeline.revoke(&caller, &request).await,
+            };
+            if let Err(error) = done {
+                tracing::warn!(%error, "a grant cannot be taken back");
+            }
+        });
+    }
+
+    pub(super) async fn revoke(&self, caller: &Caller, request: &ResourceRequest) -> Result<(), FrontError> {
+        match self.user(caller).await? {
+            Some(user) => self.cache.grants.revoke(&user, request).await,
+            None => Ok(()),
+        }
+    }
+
+    /// A token that is refused before its end was revoked; one that has ended is still the last that its
+    /// pod has (P7).
+    async fn forget(&self, caller: &Caller) -> Result<(), FrontError> {
+        let Caller::Token { hash, .. } = caller else { return Ok(()) };
+        let held = self.cache.grants.principal(*hash).await?;
+        match held.filter(|p| p.expires_at.is_none_or(|end| clock::unix() < end)) {
+            Some(_) => self.cache.grants.forget(*hash).await,
+            None => Ok(()),
+        }
+    }
+
     /// The caller's user, asked of the cloud when it is not known yet.
     pub(super) async fn learn_user(&self, caller: &Caller) -> Result<Option<String>, FrontError> {
         let known = self.user(caller).await?;
         let (None, Caller::Token { hash, header }) = (&known, caller) else { return Ok(known) };
-        let Some(principal) = reviews::who_is(&self.cloud, header, *hash).await else { return Ok(None) };
+        let gate = self.cache.grants.asking(*hash);
+        let _only_one = gate.lock().await;
+        if let Some(known) = self.user(caller).await? {
+            return Ok(Some(known));
+        }
+        let asked = tokio::time::timeout(REVIEW_BOUND, reviews::who_is(&self.cloud, header, *hash)).await;
+        let Ok(Some(principal)) = asked else { return Ok(None) };
         let user = principal.user.clone();
         self.cache.grants.learn(principal).await?;
         Ok(Some(user))

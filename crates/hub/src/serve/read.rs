@@ -9,7 +9,7 @@ use http_body_util::BodyExt;
 use yurt_api::representation::Representation;
 use yurt_api::request::Verb;
 
-use super::upstream::{MAX_OBJECT, Trouble, speaks_api, whole};
+use super::upstream::{MAX_OBJECT, Trouble, is_refusal, speaks_api, whole};
 use super::{Asked, Pipeline};
 use crate::cache::grants::Verdict;
 use crate::cache::ring::is_local;
@@ -153,6 +153,9 @@ impl Pipeline {
                 self.cache.forget_object(request).await;
             }
         }
+        if is_refusal(&answer) {
+            self.unlearn(&asked, answer.status());
+        }
         if answer.status() != StatusCode::OK {
             return self.pass_on(&asked, answer).await;
         }
@@ -295,8 +298,13 @@ impl Pipeline {
             Ok(_) => {
                 let identity = asked.caller.identity();
                 let asking = crate::credential::reviews::may(&self.cloud, &identity, request);
-                let allowed = tokio::time::timeout(VIEW_BOUND, asking).await.unwrap_or(false);
-                allowed && self.cache.grants.record(&user, request).await.is_ok()
+                let Ok(allowed) = tokio::time::timeout(VIEW_BOUND, asking).await else { return false };
+                let noted = match allowed {
+                    Some(true) => self.cache.grants.record(&user, request).await,
+                    Some(false) => self.cache.grants.revoke(&user, request).await,
+                    None => Ok(()),
+                };
+                allowed == Some(true) && noted.is_ok()
             }
             Err(_) => false,
         }

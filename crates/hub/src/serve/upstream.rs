@@ -174,6 +174,11 @@ fn is_odd(answer: &Response<Received>) -> bool {
         || text(answer.headers(), header::CONTENT_TYPE).is_some_and(|t| t.starts_with("text/html"))
 }
 
+/// Whether the cloud knows the caller and says no, or does not accept its credential.
+pub(super) fn is_refusal(answer: &Response<Received>) -> bool {
+    matches!(answer.status(), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) && speaks_api(answer)
+}
+
 /// Whether the body is one of the API's, as far as its type says.
 pub(super) fn speaks_api(answer: &Response<Received>) -> bool {
     text(answer.headers(), header::CONTENT_TYPE).and_then(Representation::of_content_type).is_some()

@@ -9,10 +9,11 @@ use yurt_api::representation::Representation;
 use yurt_api::request::ResourceRequest;
 use yurt_store::CollectionState;
 
+use super::upstream::is_refusal;
 use super::{Asked, Pipeline};
 use crate::cache::ring::is_local;
 use crate::cache::version;
-use crate::cache::{Cache, Collection, Scope, WatchPlan, WatchRequest};
+use crate::cache::{Cache, Scope, Served, WatchPlan, WatchRequest};
 use crate::clock;
 use crate::respond::{self, Body, Reason};
 
@@ -59,14 +60,18 @@ impl Pipeline {
         if from_now && served.collection.state() != CollectionState::Live {
             return None;
         }
-        self.keep_up(&served.collection, asked);
+        self.keep_up(&served, asked);
         // What the store cannot take passes by it.
         (!served.collection.is_behind()).then(|| stream(served, Reason::Live))
     }
 
     /// A collection that is watched is reflected, with this caller's credential among others.
-    fn keep_up(&self, collection: &Arc<Collection>, asked: &Asked) {
-        collection.sponsor(&asked.caller.identity());
+    fn keep_up(&self, served: &Served, asked: &Asked) {
+        let collection = &served.collection;
+        // Whoever may read a part only cannot ask the cloud for all of it.
+        if served.is_all() {
+            collection.sponsor(&asked.caller.identity());
+        }
         collection.touch();
         self.cache.reflect(collection);
     }
@@ -89,7 +94,7 @@ impl Pipeline {
         match plan {
             Ok(WatchPlan::Served(served)) => {
                 // When the link comes back somebody has to keep this up to date.
-                self.keep_up(&served.collection, &asked);
+                self.keep_up(&served, &asked);
                 stream(served, asked.reason)
             }
             Ok(WatchPlan::TooOld) => asked.refuse(Reason::TooOld, TOO_OLD),
@@ -110,6 +115,9 @@ impl Pipeline {
             Err(_) if !self.connectivity.reachable() => return self.watch_offline(asked).await,
             Err(trouble) => return self.troubled(&asked, trouble).await,
         };
+        if is_refusal(&answer) {
+            self.unlearn(&asked, answer.status());
+        }
         if answer.status() == StatusCode::OK {
             self.learn(&asked);
             if let Some(form) = asked.form(answer.headers()) {
