@@ -1,21 +1,26 @@
 //! One apiserver: its address, its connections, its health.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response, Uri};
 use http_body_util::Full;
+use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::lane::{Lane, Place, Slot};
+use super::lane::{Connecting, Lane, Place, Slot};
 use super::{Cloud, CloudError, Received};
 use crate::credential::Protocol;
 
-/// The bound on connecting, TLS included: with one try this is what a black hole costs a request.
+/// How long a request waits for a connection, TLS included, before the next server is tried.
 pub(super) const CONNECT_BOUND: Duration = Duration::from_millis(1500);
+
+/// How long a connection may take that is made in the background: over a satellite, TCP and TLS take seconds.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Where an apiserver listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,7 +69,7 @@ pub(super) enum SendError {
 pub(super) struct Backend {
     address: ServerAddress,
     /// Indexed by identity (node, other) and lane (reflect, requests).
-    slots: [[Slot; 2]; 2],
+    slots: [[Arc<Slot>; 2]; 2],
 }
 
 impl Backend {
@@ -76,7 +81,7 @@ impl Backend {
         self.address.authority()
     }
 
-    fn slot(&self, node: bool, lane: Lane) -> &Slot {
+    fn slot(&self, node: bool, lane: Lane) -> &Arc<Slot> {
         let [node_slots, other_slots] = &self.slots;
         let [reflect, requests] = if node { node_slots } else { other_slots };
         match lane {
@@ -127,20 +132,36 @@ impl Backend {
 
     async fn connected(&self, cloud: &Cloud, node: bool, lane: Lane) -> Result<Place, CloudError> {
         let slot = self.slot(node, lane);
-        if let Some(place) = slot.get() {
-            return Ok(place);
+        // The second round finds the connection made, unless others were quicker to fill it.
+        for _ in 0..3 {
+            if let Some(place) = slot.get() {
+                return Ok(place);
+            }
+            if slot.is_full() {
+                return Err(CloudError::Busy);
+            }
+            let config =
+                cloud.credentials.client_config(node, Protocol::Http2).map_err(CloudError::Credential)?;
+            let (fill, address) = (Arc::clone(slot), self.address.clone());
+            let (signal, count) = (cloud.signal.clone(), cloud.connections.clone());
+            let connecting = slot.connecting(move || async move {
+                let stream = dial(&address, config, PATIENCE).await?;
+                let filled = fill.fill(stream, lane, signal, count).await;
+                filled.map_err(|e| CloudError::Unreachable(format!("{}: {e}", address.authority())))
+            });
+            self.made(connecting).await?;
         }
-        let _connecting = slot.lock().await;
-        if let Some(place) = slot.get() {
-            return Ok(place);
+        Err(CloudError::Busy)
+    }
+
+    /// Waits for a connection that is being made; whoever gives up does not stop it.
+    async fn made(&self, mut connecting: Connecting) -> Result<(), CloudError> {
+        let late = || CloudError::Connecting(self.authority());
+        let ended = tokio::time::timeout(CONNECT_BOUND, connecting.wait_for(Option::is_some)).await;
+        match ended.map_err(|_| late())?.map_err(|_| late())?.as_ref() {
+            Some(Err(error)) => Err(error.clone()),
+            _ => Ok(()),
         }
-        if slot.is_full() {
-            return Err(CloudError::Busy);
-        }
-        let stream = self.connect(cloud, node, Protocol::Http2).await?;
-        slot.fill(stream, lane, cloud.signal.clone(), cloud.connections.clone())
-            .await
-            .map_err(|e| CloudError::Unreachable(format!("{}: {e}", self.address.authority())))
     }
 
     /// A TLS connection of its own, shown the node's certificate when `node`.
@@ -151,27 +172,34 @@ impl Backend {
         protocol: Protocol,
     ) -> Result<TlsStream<TcpStream>, CloudError> {
         let config = cloud.credentials.client_config(node, protocol).map_err(CloudError::Credential)?;
-        let authority = self.address.authority();
-        let unreachable = |e: String| CloudError::Unreachable(format!("{authority}: {e}"));
-        let name = ServerName::try_from(self.address.host.clone()).map_err(|e| unreachable(e.to_string()))?;
-        let connecting = async {
-            let tcp = TcpStream::connect((self.address.host.as_str(), self.address.port)).await?;
-            tcp.set_nodelay(true)?;
-            TlsConnector::from(config).connect(name, tcp).await
-        };
-        match tokio::time::timeout(CONNECT_BOUND, connecting).await {
-            Ok(Ok(stream)) => Ok(stream),
-            Ok(Err(error)) => Err(unreachable(error.to_string())),
-            Err(_) => Err(unreachable(format!("no connection within {CONNECT_BOUND:?}"))),
-        }
+        dial(&self.address, config, CONNECT_BOUND).await
     }
 
     pub(super) fn disconnect(&self) {
-        self.slots.iter().flatten().for_each(Slot::close);
+        self.slots.iter().flatten().for_each(|slot| slot.close());
     }
 
     pub(super) fn renew(&self) {
-        self.slots.iter().flatten().for_each(Slot::retire);
+        self.slots.iter().flatten().for_each(|slot| slot.retire());
+    }
+}
+
+async fn dial(
+    address: &ServerAddress,
+    config: Arc<ClientConfig>,
+    bound: Duration,
+) -> Result<TlsStream<TcpStream>, CloudError> {
+    let unreachable = |e: String| CloudError::Unreachable(format!("{}: {e}", address.authority()));
+    let name = ServerName::try_from(address.host.clone()).map_err(|e| unreachable(e.to_string()))?;
+    let connecting = async {
+        let tcp = TcpStream::connect((address.host.as_str(), address.port)).await?;
+        tcp.set_nodelay(true)?;
+        TlsConnector::from(config).connect(name, tcp).await
+    };
+    match tokio::time::timeout(bound, connecting).await {
+        Ok(Ok(stream)) => Ok(stream),
+        Ok(Err(error)) => Err(unreachable(error.to_string())),
+        Err(_) => Err(unreachable(format!("no connection within {bound:?}"))),
     }
 }
 

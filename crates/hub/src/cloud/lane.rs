@@ -9,9 +9,10 @@ use http_body_util::Full;
 use hyper::client::conn::http2::{Builder, SendRequest};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio_rustls::client::TlsStream;
 
+use super::CloudError;
 use super::received::Stream;
 use crate::connectivity::{Event, Failure, Signal};
 use crate::tasks;
@@ -53,8 +54,11 @@ pub(super) type Place = (SendRequest<Full<Bytes>>, Stream);
 #[derive(Default)]
 pub(super) struct Slot {
     open: Mutex<Vec<Open>>,
-    connecting: tokio::sync::Mutex<()>,
+    connecting: Mutex<Option<Connecting>>,
 }
+
+/// How the making of a connection ended, as soon as it has.
+pub(super) type Connecting = watch::Receiver<Option<Result<(), CloudError>>>;
 
 struct Open {
     sender: SendRequest<Full<Bytes>>,
@@ -68,7 +72,7 @@ impl Slot {
         let mut open = self.lock_open();
         open.retain(|o| !o.sender.is_closed());
         let place = open.iter().find_map(|o| Some((o.sender.clone(), Stream::open(&o.streams, STREAMS)?)));
-        if open.len() > 1 {
+        if place.is_some() && open.len() > 1 {
             let mut first = true;
             open.retain(|o| std::mem::take(&mut first) || o.streams.load(Ordering::Relaxed) > 0);
         }
@@ -84,9 +88,22 @@ impl Slot {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Held while one task connects, so that the others wait for its connection instead of making theirs.
-    pub(super) async fn lock(&self) -> tokio::sync::MutexGuard<'_, ()> {
-        self.connecting.lock().await
+    /// The connection that is being made; `make` makes one when there is none. It goes on without whoever waits.
+    pub(super) fn connecting<F>(&self, make: impl FnOnce() -> F) -> Connecting
+    where
+        F: Future<Output = Result<(), CloudError>> + Send + 'static,
+    {
+        let mut connecting = self.connecting.lock().unwrap_or_else(PoisonError::into_inner);
+        let running = |c: &&Connecting| c.borrow().is_none() && c.has_changed().is_ok();
+        if let Some(running) = connecting.as_ref().filter(running) {
+            return running.clone();
+        }
+        let (ended, receiver) = watch::channel(None);
+        let making = make();
+        tasks::spawn("connecting", tasks::Failure::Local, async move {
+            ended.send_replace(Some(making.await));
+        });
+        connecting.insert(receiver).clone()
     }
 
     /// Speaks HTTP/2 on `stream` from now on.
@@ -96,7 +113,7 @@ impl Slot {
         lane: Lane,
         signal: Signal,
         count: Arc<AtomicU64>,
-    ) -> Result<Place, hyper::Error> {
+    ) -> Result<(), hyper::Error> {
         let (window, connection_window) = lane.windows();
         let (sender, connection) = Builder::new(tasks::Spawner)
             .timer(TokioTimer::new())
@@ -119,10 +136,8 @@ impl Slot {
             count.fetch_sub(1, Ordering::Relaxed);
             report_end(ended, &signal);
         });
-        let streams = Arc::new(AtomicUsize::new(1));
-        let place = (sender.clone(), Stream::first(&streams));
-        self.lock_open().push(Open { sender, close, streams });
-        Ok(place)
+        self.lock_open().push(Open { sender, close, streams: Arc::default() });
+        Ok(())
     }
 
     /// Ends the connections and all that runs on them.

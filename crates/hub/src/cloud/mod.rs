@@ -59,7 +59,7 @@ impl Identity {
 }
 
 /// Why the cloud gave no answer.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum CloudError {
     /// No server could be connected to; nothing was sent.
     #[error("no apiserver can be reached: {0}")]
@@ -67,6 +67,9 @@ pub enum CloudError {
     /// The request may have been sent, its answer is lost.
     #[error("the connection was lost before the answer: {0}")]
     Lost(String),
+    /// A connection is being made, and takes long; nothing was sent.
+    #[error("no connection to an apiserver in time: {0}")]
+    Connecting(String),
     /// Every stream of every connection is taken.
     #[error("too many requests are on their way to the cloud")]
     Busy,
@@ -119,8 +122,10 @@ impl Cloud {
                 Err(backend::SendError::Sent(error)) => return Err(error),
             }
         }
-        if !matches!(last, CloudError::Busy) {
-            self.signal.report(Event::Failed(Failure::Refused));
+        match last {
+            CloudError::Busy => {}
+            CloudError::Connecting(_) => self.signal.report(Event::Doubtful),
+            _ => self.signal.report(Event::Failed(Failure::Refused)),
         }
         Err(last)
     }

@@ -10,8 +10,6 @@ use serde::Deserialize;
 use super::{Cloud, CloudError, Identity, Lane, Received};
 use crate::connectivity::Failure;
 
-/// The bound on one probe, connecting included.
-const BOUND: Duration = Duration::from_millis(1000);
 /// A version answer is a few hundred bytes; a portal's page can be anything.
 const MAX_BODY: usize = 64 << 10;
 
@@ -24,7 +22,8 @@ struct Answer {
 
 impl Cloud {
     /// Asks `/version`: `Ok` when a Kubernetes API answers, be it with a refusal of our certificate.
-    pub async fn probe(&self) -> Result<(), Failure> {
+    /// `bound` is that of the whole probe, connecting included.
+    pub async fn probe(&self, bound: Duration) -> Result<(), Failure> {
         let mut request = Request::new(Full::new(Bytes::new()));
         *request.uri_mut() = http::Uri::from_static("/version");
         let asked = async {
@@ -35,8 +34,8 @@ impl Cloud {
                 Err(error) => Err(failure_of(&error)),
             }
         };
-        let told = tokio::time::timeout(BOUND, asked).await;
-        match told.unwrap_or_else(|_| Err((Failure::Timeout, format!("no answer within {BOUND:?}")))) {
+        let told = tokio::time::timeout(bound, asked).await;
+        match told.unwrap_or_else(|_| Err((Failure::Timeout, format!("no answer within {bound:?}")))) {
             Ok(()) => {
                 self.trouble.worked();
                 Ok(())
@@ -52,6 +51,7 @@ impl Cloud {
 fn failure_of(error: &CloudError) -> (Failure, String) {
     let failure = match error {
         CloudError::Unreachable(_) | CloudError::Lost(_) | CloudError::Busy => Failure::Refused,
+        CloudError::Connecting(_) => Failure::Timeout,
         CloudError::Credential(_) => Failure::NotServing,
     };
     (failure, error.to_string())

@@ -20,11 +20,6 @@ impl Stream {
         count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok()?;
         Some(Stream(Arc::clone(count)))
     }
-
-    /// The place that `count` counts already.
-    pub(super) fn first(count: &Arc<AtomicUsize>) -> Self {
-        Stream(Arc::clone(count))
-    }
 }
 
 impl Drop for Stream {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, watch};
 
 use super::machine::{self, Action, Event, State};
@@ -12,6 +13,10 @@ use crate::tasks::Shutdown;
 
 /// Events that may wait for the worker; more say nothing new and are dropped.
 const QUEUE: usize = 256;
+/// The bound on a probe that decides whether a link is lost.
+const PROBE: Duration = Duration::from_millis(1000);
+/// The bound on a probe that looks whether a lost link is back: a slow one is a link all the same.
+const PATIENT_PROBE: Duration = Duration::from_millis(3000);
 
 /// Where everybody who talks to the cloud reports how it went. Cheap to clone, never blocks.
 #[derive(Clone)]
@@ -107,30 +112,35 @@ impl Link {
 
     /// Works until the shutdown.
     pub async fn run(mut self, cloud: Arc<Cloud>, mut shutdown: Shutdown) {
-        // What is reported meanwhile does not begin a probe anew.
-        let mut probing = Box::pin(probe(&cloud, clock::monotonic()));
-        let mut wanted = true;
+        // A probe that has begun goes to its end: whoever interrupted it by reporting would keep it from ever
+        // telling anything, and a busy node reports all the time.
+        let mut probing: Option<Probing> = Some(probe(&cloud, Duration::ZERO, self.bound()));
         loop {
             let event = tokio::select! {
                 _ = shutdown.wait() => return,
                 event = self.events.recv() => event,
-                event = &mut probing, if wanted => {
-                    wanted = false;
+                event = ended(&mut probing) => {
+                    probing = None;
                     Some(event)
                 }
             };
             let Some(event) = event else { return };
             for action in self.advance(event) {
                 match action {
-                    Action::Probe(after) => {
-                        probing.set(probe(&cloud, clock::monotonic() + after));
-                        wanted = true;
-                    }
+                    Action::Probe(after) => probing = Some(probe(&cloud, after, self.bound())),
                     Action::Disconnect => cloud.disconnect(),
                     // The replay worker waits for the state itself.
                     Action::Recover => {}
                 }
             }
+        }
+    }
+
+    /// Nobody waits for the probe of a link that is lost already.
+    fn bound(&self) -> Duration {
+        match self.published.borrow().state {
+            State::Offline { .. } => PATIENT_PROBE,
+            _ => PROBE,
         }
     }
 
@@ -154,10 +164,22 @@ impl Default for Link {
     }
 }
 
-async fn probe(cloud: &Cloud, at: Instant) -> Event {
-    tokio::time::sleep_until(at.into()).await;
-    match cloud.probe().await {
-        Ok(()) => Event::ProbeWorked,
-        Err(failure) => Event::ProbeFailed(failure),
+type Probing = BoxFuture<'static, Event>;
+
+fn probe(cloud: &Arc<Cloud>, after: Duration, bound: Duration) -> Probing {
+    let cloud = Arc::clone(cloud);
+    Box::pin(async move {
+        tokio::time::sleep(after).await;
+        match cloud.probe(bound).await {
+            Ok(()) => Event::ProbeWorked,
+            Err(failure) => Event::ProbeFailed(failure),
+        }
+    })
+}
+
+async fn ended(probing: &mut Option<Probing>) -> Event {
+    match probing {
+        Some(probing) => probing.await,
+        None => std::future::pending().await,
     }
 }

@@ -60,6 +60,7 @@ impl Pipeline {
                 self.cloud.signal().report(Event::Doubtful);
                 Err(Trouble::Slow)
             }
+            Ok(Err(CloudError::Connecting(_))) => Err(Trouble::Slow),
             Ok(Err(error)) => Err(Trouble::Failed(error)),
             Ok(Ok(answer)) if is_odd(&answer) => {
                 self.cloud.signal().report(Event::Doubtful);

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use serde_json::Value;
-use yurt_testkit::apiserver::{Principal, Rule, protobuf};
+use yurt_testkit::apiserver::{Options, Principal, Rule, protobuf};
 use yurt_testkit::client::{Answer, Client, Protocol, WatchStream};
 use yurt_testkit::cluster::Cluster;
 
@@ -20,7 +20,10 @@ pub const TABLE: &str = "application/json;as=Table;v=v1;g=meta.k8s.io";
 
 /// A node whose link stands.
 pub async fn online() -> Cluster {
-    let cluster = Cluster::start(NODE).await;
+    let mut cluster = Cluster::prepare(NODE, Options::default()).await;
+    // A failed story keeps its folder, with the hub's log in it.
+    cluster.hub.options.arguments = vec!["--log".into(), "info,yurt_hub=debug".into()];
+    cluster.hub.start().await;
     until_link(&cluster, "Online").await;
     cluster
 }

@@ -3,5 +3,6 @@
 
 mod bed;
 mod identity;
+mod link;
 mod reads;
 mod watches;

@@ -285,6 +285,7 @@ impl Reflector {
 
     async fn apply(&self, frames: Vec<Frame>) -> Result<(), Stop> {
         let encoding = self.collection.key().representation.encoding;
+        let held = self.collection.version();
         let mut version = 0;
         let mut changes = Vec::with_capacity(frames.len());
         let mut received = Vec::with_capacity(frames.len());
@@ -293,6 +294,10 @@ impl Reflector {
             let item = object::to_item(encoding, &frame.object).map_err(unreadable)?;
             let meta = object::meta(encoding, &item).map_err(unreadable)?;
             version = meta.resource_version.max(version);
+            // A client's list may have been newer than the version from which this watch was asked for.
+            if frame.kind != EventType::Bookmark && meta.resource_version <= held {
+                continue;
+            }
             let key = meta.key();
             match frame.kind {
                 EventType::Bookmark => continue,
