@@ -6,3 +6,4 @@ mod identity;
 mod link;
 mod reads;
 mod watches;
+mod writes;

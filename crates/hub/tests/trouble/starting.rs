@@ -100,7 +100,8 @@ async fn the_file_and_the_flags_make_one_configuration() {
     assert_eq!(status["node"], NODE);
     assert!(store.join("store.db").exists(), "the file's key is used");
     hub.client(None, Protocol::Http2).get("/version").await.unwrap().expect(401);
-    until("a line of the log at the level of the file", async || hub.log().contains("DEBUG").then_some(())).await;
+    until("a line of the log at the level of the file", async || hub.log().contains("DEBUG").then_some(()))
+        .await;
     hub.stop().await;
 }
 
