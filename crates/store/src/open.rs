@@ -29,6 +29,9 @@ pub struct Options {
     pub dir: PathBuf,
     /// Seals Secrets, tokens, reviews and journal bodies.
     pub key: SealKey,
+    /// The key was made just now: a store that was sealed with the one before can never be opened again, and is set
+    /// aside like a damaged one instead of refused.
+    pub key_is_new: bool,
     /// What the store may hold, in bytes of the file.
     pub max_bytes: u64,
     /// The page caches of both connections together, in bytes.
@@ -47,6 +50,7 @@ impl Options {
         Options {
             dir: dir.into(),
             key,
+            key_is_new: false,
             max_bytes: 512 << 20,
             page_cache_bytes: 1 << 20,
             journal_max_entries: 10_000,
@@ -100,7 +104,7 @@ pub enum OpenReport {
 ///
 /// # Errors
 /// [`StoreError::Locked`] when another process has it; [`StoreError::Newer`] when a newer version of this program
-/// wrote it; [`StoreError::Sealed`] when it was sealed with another key; what the disk says.
+/// wrote it; [`StoreError::Sealed`] when it was sealed with another key, unless [`Options::key_is_new`]; what the disk says.
 /// A damaged file is not an error: see [`OpenReport::Damaged`].
 pub fn open(options: Options) -> Result<Opened> {
     make_dir(&options.dir)?;
@@ -113,7 +117,10 @@ pub fn open(options: Options) -> Result<Opened> {
             let report = if fresh { OpenReport::Fresh } else { OpenReport::Existing };
             assemble(begun, &file, sealer, options, lock, report)
         }
-        Err(StoreError::Damaged(why)) => {
+        Err(error)
+            if matches!(error, StoreError::Damaged(_)) || (options.key_is_new && is_sealed(&error)) =>
+        {
+            let why = error.to_string();
             let set_aside = damage::set_aside(&file)?;
             let least = damage::sequence_beyond(&set_aside);
             let salvaged = salvage::read(&set_aside, &sealer);
@@ -124,6 +131,10 @@ pub fn open(options: Options) -> Result<Opened> {
         }
         Err(e) => Err(told(e)),
     }
+}
+
+fn is_sealed(error: &StoreError) -> bool {
+    matches!(error, StoreError::Sealed(_))
 }
 
 /// The writing connection and what was read through it.
