@@ -74,7 +74,12 @@ fn wrong_setting(what: impl std::fmt::Display) -> ExitCode {
 
 fn log_to_stderr(filter: &str) -> Result<(), String> {
     let filter = tracing_subscriber::EnvFilter::try_new(filter).map_err(|e| format!("{filter:?}: {e}"))?;
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .log_internal_errors(false)
+        .with_ansi(false)
+        .init();
     Ok(())
 }
 
@@ -201,12 +206,14 @@ fn open_store(config: &Config) -> anyhow::Result<(Front, Found, StoreThreads)> {
     folder(&config.store_dir)?;
     own_folder(&config.root_dir.join("pki"))?;
     let path = key_path(config);
+    let key_is_new = !path.exists();
     let key = SealKey::load_or_create(&path)
         .map_err(|e| anyhow::anyhow!("the store's key {}: {e}", path.display()))?;
     let (entries, bytes, events) = JOURNAL;
     let options = Options {
         dir: config.store_dir.clone(),
         key,
+        key_is_new,
         max_bytes: config.cache_max_bytes,
         page_cache_bytes: PAGE_CACHE,
         journal_max_entries: entries,

@@ -30,7 +30,15 @@ pub enum CaError {
         /// Why.
         error: io::Error,
     },
-    /// A certificate cannot be made or read.
+    /// A file of the CA is not what it was. It is not made anew: every local client trusts the one that was.
+    #[error("{path}: {error}")]
+    Broken {
+        /// Which one.
+        path: PathBuf,
+        /// What is wrong with it.
+        error: rcgen::Error,
+    },
+    /// A certificate cannot be made.
     #[error("the hub's CA: {0}")]
     Certificate(#[from] rcgen::Error),
 }
@@ -46,7 +54,8 @@ pub struct Serving {
 /// Reads the CA in `dir` (`ca.crt`, `ca.key`) or makes one, and signs a serving certificate for `names`.
 pub fn serving_certificate(dir: &Path, names: &[String]) -> Result<Serving, CaError> {
     let (certificate, key) = load_or_create(dir)?;
-    let issuer = Issuer::from_ca_cert_pem(&certificate, key)?;
+    let issuer = Issuer::from_ca_cert_pem(&certificate, key)
+        .map_err(|error| CaError::Broken { path: dir.join("ca.crt"), error })?;
     let leaf_key = KeyPair::generate()?;
     let leaf = leaf_params(names)?.signed_by(&leaf_key, &issuer)?;
     let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(leaf_key.serialize_der()));
@@ -57,7 +66,8 @@ fn load_or_create(dir: &Path) -> Result<(String, KeyPair), CaError> {
     let (cert_path, key_path) = (dir.join("ca.crt"), dir.join("ca.key"));
     if cert_path.exists() && key_path.exists() {
         narrow(&key_path)?;
-        return Ok((read(&cert_path)?, KeyPair::from_pem(&read(&key_path)?)?));
+        let key = KeyPair::from_pem(&read(&key_path)?);
+        return Ok((read(&cert_path)?, key.map_err(|error| CaError::Broken { path: key_path, error })?));
     }
     let key = KeyPair::generate()?;
     let certificate = ca_params()?.self_signed(&key)?.pem();

@@ -5,9 +5,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use rustls::client::danger::ServerCertVerifier;
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+
+use super::server_verifier;
 
 /// Where the credentials are.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -123,12 +126,14 @@ impl Credentials {
 impl Loaded {
     fn read(files: &CredentialFiles) -> Self {
         let roots = read_roots(&files.ca).map(Arc::new);
-        let other =
-            roots.clone().map(|roots| pair(|| Ok(builder(&roots).with_no_client_auth()))).and_then(|r| r);
-        let node = roots.clone().and_then(|roots| {
+        let verifier = roots
+            .clone()
+            .and_then(|roots| server_verifier(roots).map_err(|e| format!("{}: {e}", files.ca.display())));
+        let other = verifier.clone().and_then(|v| pair(|| Ok(builder(&v).with_no_client_auth())));
+        let node = verifier.and_then(|verifier| {
             let (chain, key) = read_pair(&files.certificate, &files.key)?;
             pair(|| {
-                builder(&roots)
+                builder(&verifier)
                     .with_client_auth_cert(chain.clone(), key.clone_key())
                     .map_err(|e| format!("{} and {}: {e}", files.certificate.display(), files.key.display()))
             })
@@ -138,9 +143,9 @@ impl Loaded {
 }
 
 fn builder(
-    roots: &Arc<RootCertStore>,
+    verifier: &Arc<dyn ServerCertVerifier>,
 ) -> rustls::ConfigBuilder<ClientConfig, rustls::client::WantsClientCert> {
-    ClientConfig::builder().with_root_certificates(Arc::clone(roots))
+    ClientConfig::builder().dangerous().with_custom_certificate_verifier(Arc::clone(verifier))
 }
 
 fn pair(make: impl Fn() -> Result<ClientConfig, String>) -> Result<[Arc<ClientConfig>; 2], String> {

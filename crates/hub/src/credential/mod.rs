@@ -13,4 +13,4 @@ mod verify;
 
 pub use files::{CredentialFiles, Credentials, Protocol};
 pub use reload::watch_files;
-pub use verify::client_verifier;
+pub use verify::{client_verifier, server_verifier};

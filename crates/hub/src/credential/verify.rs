@@ -1,4 +1,4 @@
-//! Verification of local clients' certificates against the cluster's CA.
+//! Verification of certificates against the cluster's CA: of local clients, and of the apiservers.
 //!
 //! A certificate that has ended, or a machine whose clock is wrong, must not lock the kubelet out of
 //! its own node: dates are not held against a certificate that the cluster's CA signed (P7). The
@@ -6,13 +6,16 @@
 
 use std::sync::Arc;
 
-use rustls::client::danger::HandshakeSignatureValid;
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{
     CertificateError, DigitallySignedStruct, DistinguishedName, Error, RootCertStore, SignatureScheme,
 };
-use rustls_pki_types::{CertificateDer, UnixTime};
+use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+
+use crate::clock;
 
 /// A verifier that accepts clients without a certificate and, of those with one, the ones that
 /// `roots` signed.
@@ -20,6 +23,62 @@ pub fn client_verifier(roots: Arc<RootCertStore>) -> Result<Arc<dyn ClientCertVe
     let strict =
         WebPkiClientVerifier::builder(roots).allow_unauthenticated().build().map_err(|e| e.to_string())?;
     Ok(Arc::new(Lenient(strict)))
+}
+
+/// A verifier of the apiservers' certificates by `roots`. Their dates count as soon as the clock of this machine does:
+/// one that was evidently never set says nothing about them.
+pub fn server_verifier(roots: Arc<RootCertStore>) -> Result<Arc<dyn ServerCertVerifier>, String> {
+    let strict = WebPkiServerVerifier::builder(roots).build().map_err(|e| e.to_string())?;
+    Ok(Arc::new(WithoutClock(strict)))
+}
+
+#[derive(Debug)]
+struct WithoutClock(Arc<WebPkiServerVerifier>);
+
+impl ServerCertVerifier for WithoutClock {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let verify =
+            |at| self.0.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, at);
+        match verify(now) {
+            Err(Error::InvalidCertificate(ref reason))
+                if is_about_dates(reason) && clock::trusted_unix().is_none() =>
+            {
+                let within = a_time_within(end_entity)
+                    .ok_or(Error::InvalidCertificate(CertificateError::BadEncoding))?;
+                verify(within)
+            }
+            other => other,
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.0.verify_tls12_signature(message, cert, dss)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.0.verify_tls13_signature(message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.supported_verify_schemes()
+    }
 }
 
 #[derive(Debug)]

@@ -8,18 +8,23 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::identify::Caller;
 use crate::respond::Reason;
 
 /// The largest body of a request, in bytes: the apiserver's own limit
 /// (`MaxRequestBodyBytes` of `k8s.io/apiserver/pkg/server/config.go`, 3 MiB).
 const MAX_REQUEST: usize = 3 << 20;
-/// What all bodies together may take, in KiB.
-const ALL_KIB: usize = 32 << 10;
+/// What all bodies together may take, in KiB: those of the node, and those of everybody else, who thereby cannot
+/// keep the node from writing.
+const ALL_KIB: usize = 16 << 10;
 /// A body that is not there whole by then is given up.
-const BOUND: Duration = Duration::from_secs(30);
+const BOUND: Duration = Duration::from_secs(20);
 
 /// The memory for bodies.
-pub struct Bodies(Arc<Semaphore>);
+pub struct Bodies {
+    node: Arc<Semaphore>,
+    others: Arc<Semaphore>,
+}
 
 /// A body and its place in the memory for bodies.
 pub(super) struct Whole {
@@ -32,33 +37,34 @@ pub(super) type NoBody = (Reason, String);
 
 impl Default for Bodies {
     fn default() -> Self {
-        Bodies(Arc::new(Semaphore::new(ALL_KIB)))
+        Bodies { node: Arc::new(Semaphore::new(ALL_KIB)), others: Arc::new(Semaphore::new(ALL_KIB)) }
     }
 }
 
 impl Bodies {
     /// Reads a whole body.
-    pub(super) async fn read(&self, body: Incoming) -> Result<Whole, NoBody> {
-        let reading = tokio::time::timeout(BOUND, self.collect(body));
+    pub(super) async fn read(&self, caller: &Caller, body: Incoming) -> Result<Whole, NoBody> {
+        let memory = if *caller == Caller::Node { &self.node } else { &self.others };
+        let reading = tokio::time::timeout(BOUND, collect(memory, body));
         reading
             .await
             .unwrap_or_else(|_| Err((Reason::SlowClient, format!("the body did not come within {BOUND:?}"))))
     }
+}
 
-    async fn collect(&self, mut body: Incoming) -> Result<Whole, NoBody> {
-        let mut bytes = BytesMut::new();
-        let mut place = Vec::new();
-        while let Some(frame) = body.frame().await {
-            let frame = frame.map_err(|e| (Reason::BadRequest, format!("the body cannot be read: {e}")))?;
-            let Ok(chunk) = frame.into_data() else { continue };
-            if bytes.len() + chunk.len() > MAX_REQUEST {
-                return Err((Reason::TooLarge, format!("the body is larger than {MAX_REQUEST} bytes")));
-            }
-            let kib = u32::try_from(chunk.len().div_ceil(1024)).unwrap_or(u32::MAX);
-            let taken = Arc::clone(&self.0).try_acquire_many_owned(kib);
-            place.push(taken.map_err(|_| (Reason::Overload, "too many large requests at once".to_owned()))?);
-            bytes.extend_from_slice(&chunk);
+async fn collect(memory: &Arc<Semaphore>, mut body: Incoming) -> Result<Whole, NoBody> {
+    let mut bytes = BytesMut::new();
+    let mut place = Vec::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|e| (Reason::BadRequest, format!("the body cannot be read: {e}")))?;
+        let Ok(chunk) = frame.into_data() else { continue };
+        if bytes.len() + chunk.len() > MAX_REQUEST {
+            return Err((Reason::TooLarge, format!("the body is larger than {MAX_REQUEST} bytes")));
         }
-        Ok(Whole { bytes: bytes.freeze(), _place: place })
+        let kib = u32::try_from(chunk.len().div_ceil(1024)).unwrap_or(u32::MAX);
+        let taken = Arc::clone(memory).try_acquire_many_owned(kib);
+        place.push(taken.map_err(|_| (Reason::Overload, "too many large requests at once".to_owned()))?);
+        bytes.extend_from_slice(&chunk);
     }
+    Ok(Whole { bytes: bytes.freeze(), _place: place })
 }

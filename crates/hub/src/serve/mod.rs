@@ -44,6 +44,8 @@ pub struct Pipeline {
     beside: Arc<Semaphore>,
     /// The memory for bodies of requests.
     bodies: Bodies,
+    /// The places of upgraded connections.
+    tunnels: Arc<Semaphore>,
     /// The end of the process.
     shutdown: Shutdown,
 }
@@ -109,7 +111,16 @@ impl Pipeline {
         shutdown: Shutdown,
     ) -> Self {
         let beside = Arc::new(Semaphore::new(beside::AT_ONCE));
-        Self { cache, cloud, connectivity, metrics, beside, bodies: Bodies::default(), shutdown }
+        Self {
+            cache,
+            cloud,
+            connectivity,
+            metrics,
+            beside,
+            bodies: Bodies::default(),
+            tunnels: Arc::new(Semaphore::new(upstream::MAX_TUNNELS)),
+            shutdown,
+        }
     }
 
     /// Answers one request. Always returns an answer.
@@ -205,7 +216,7 @@ impl Pipeline {
         body: Incoming,
         next: impl FnOnce(&'a Arc<Self>, Asked, Bytes) -> futures_util::future::BoxFuture<'a, Response<Body>>,
     ) -> Response<Body> {
-        match self.bodies.read(body).await {
+        match self.bodies.read(&asked.caller, body).await {
             Ok(whole) => next(self, asked, whole.bytes.clone()).await,
             Err((reason, message)) => asked.refuse(reason, message),
         }

@@ -1,5 +1,6 @@
 //! Requests that go to the cloud, and their answers on the way back.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -27,6 +28,8 @@ const WRITE_BOUND: Duration = Duration::from_secs(60);
 const WATCH_BOUND: Duration = Duration::from_secs(5);
 /// The largest body of a single object or a write's answer that is read whole, in bytes.
 pub(super) const MAX_OBJECT: usize = 16 << 20;
+/// Upgraded connections at one time; each costs a connection on both sides.
+pub(super) const MAX_TUNNELS: usize = 128;
 /// The buffer of each direction of an upgraded connection, in bytes.
 const TUNNEL_BUFFER: usize = 16 << 10;
 
@@ -140,9 +143,14 @@ impl Pipeline {
                 request.headers_mut().append(name.clone(), value.clone());
             }
         }
-        let answer = match self.cloud.send_upgrade(&identity, request).await {
-            Ok(answer) => answer,
-            Err(error) => return asked.refuse(Reason::Offline, error.to_string()),
+        let Ok(place) = Arc::clone(&self.tunnels).try_acquire_owned() else {
+            return asked.refuse(Reason::Overload, "too many upgraded connections: try again");
+        };
+        let sent = tokio::time::timeout(ANSWER_BOUND, self.cloud.send_upgrade(&identity, request));
+        let answer = match sent.await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(error)) => return asked.refuse(Reason::Offline, error.to_string()),
+            Err(_) => return asked.refuse(Reason::Slow, "the cloud did not answer in time"),
         };
         drop(body);
         if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
@@ -152,17 +160,18 @@ impl Pipeline {
         *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
         *response.headers_mut() = answer.headers().clone();
         let local = asked.parts.extensions.get::<hyper::upgrade::OnUpgrade>().cloned();
+        let connectivity = self.connectivity.clone();
         tasks::spawn("tunnel", tasks::Failure::Local, async move {
+            let _place = place;
             let Some(local) = local else { return };
             let (Ok(local), Ok(remote)) = tokio::join!(local, hyper::upgrade::on(answer)) else { return };
             let (mut local, mut remote) = (TokioIo::new(local), TokioIo::new(remote));
-            let _ = tokio::io::copy_bidirectional_with_sizes(
-                &mut local,
-                &mut remote,
-                TUNNEL_BUFFER,
-                TUNNEL_BUFFER,
-            )
-            .await;
+            let (size, both) = (TUNNEL_BUFFER, (&mut local, &mut remote));
+            tokio::select! {
+                _ = tokio::io::copy_bidirectional_with_sizes(both.0, both.1, size, size) => {}
+                // The other end may be silent for ever: so the local one learns that nobody listens.
+                () = connectivity.lost() => {}
+            }
         });
         response
     }

@@ -6,4 +6,3 @@ mod identity;
 mod link;
 mod reads;
 mod watches;
-mod writes;

@@ -4,9 +4,12 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
+use bytes::Bytes;
+use http::Method;
+use serde_json::json;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use yurt_testkit::apiserver::Options;
+use yurt_testkit::apiserver::{Options, Principal};
 use yurt_testkit::client::Protocol;
 use yurt_testkit::cluster::{Cluster, yurthub};
 use yurt_testkit::objects;
@@ -17,6 +20,8 @@ const SERVICES: &str = "/api/v1/services";
 /// With so many files the hub has 32 places for connections.
 const FILES: u32 = 192;
 const PLACES: usize = 32;
+const TUNNELS: usize = 128;
+const EVENTS: &str = "/api/v1/namespaces/default/events";
 
 /// A hub in a process that may open few files.
 async fn crowded() -> Cluster {
@@ -105,6 +110,75 @@ async fn garbage_instead_of_tls_is_counted() {
     .await;
     until_link(&cluster.hub, "Online").await;
     cluster.node_client(Protocol::Http2).get(SERVICES).await.unwrap().expect(200);
+}
+
+/// What others send and never finish takes no room from the node.
+#[tokio::test]
+async fn unfinished_bodies_are_bounded() {
+    let cluster = Cluster::start(NODE).await;
+    until_link(&cluster.hub, "Online").await;
+    let length = 3 << 20;
+    let head = format!(
+        "POST /api/v1/namespaces/default/events HTTP/1.1\r\nhost: x\r\ncontent-length: {length}\r\n\r\n"
+    );
+    let mut stalled = Vec::new();
+    for _ in 0..5 {
+        let mut stream = raw(&cluster.hub, b"http/1.1").await;
+        stream.write_all(head.as_bytes()).await.unwrap();
+        stream.write_all(&vec![b' '; length - 1000]).await.unwrap();
+        stalled.push(stream);
+    }
+    let token = cluster.client(Protocol::Http2).token("somebody");
+    let body = || Bytes::from(vec![b' '; length]);
+    let over = async || {
+        let answer = token.send(Method::POST, EVENTS, "application/json", body()).await.ok()?;
+        (answer.code() == 429 && !answer.header("retry-after").is_empty()).then_some(())
+    };
+    until("too many", over).await;
+    let event = json!({
+        "kind": "Event", "apiVersion": "v1", "metadata": {"name": "e.1", "namespace": "default"},
+        "involvedObject": {"kind": "Node", "name": NODE}, "message": "x".repeat(1 << 20),
+    });
+    let node = cluster.node_client(Protocol::Http2);
+    assert_eq!(node.post(EVENTS, &event).await.unwrap().code(), 201, "the node has room of its own");
+    // Who sends no more is told so, and the room is free again.
+    let mut answer = [0; 12];
+    tokio::time::timeout(Duration::from_secs(30), stalled[0].read_exact(&mut answer)).await.unwrap().unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 408");
+    until("room", async || {
+        let answer = token.send(Method::POST, EVENTS, "application/json", body()).await.ok()?;
+        (answer.code() != 429).then_some(())
+    })
+    .await;
+}
+
+/// exec, attach and port-forward: so many at once, and none beyond the link.
+#[tokio::test]
+async fn tunnels_are_bounded_and_end_with_the_link() {
+    let cluster = Cluster::start(NODE).await;
+    until_link(&cluster.hub, "Online").await;
+    for object in objects::pod_with_volumes("default", "web", NODE) {
+        cluster.api.create(object);
+    }
+    cluster.api.add_token("admin", Principal::user("admin", &["system:masters"]));
+    let client = cluster.client(Protocol::Http1).token("admin");
+    let path = "/api/v1/namespaces/default/pods/web/exec?command=sh";
+    let mut tunnels = Vec::new();
+    for _ in 0..TUNNELS {
+        tunnels.push(client.upgrade(Method::POST, path, "SPDY/3.1").await.unwrap());
+    }
+    let over = client.upgrade(Method::POST, path, "SPDY/3.1").await;
+    assert!(over.as_ref().is_err_and(|e| e.to_string().contains("429")), "{:?}", over.err());
+    tunnels.truncate(TUNNELS - 1);
+    until("a place", async || client.upgrade(Method::POST, path, "SPDY/3.1").await.ok()).await;
+    let mut tunnel = tunnels.pop().unwrap();
+    tunnel.write_all(b"echo").await.unwrap();
+    let mut back = [0; 4];
+    tunnel.read_exact(&mut back).await.unwrap();
+    assert_eq!(&back, b"echo");
+    cluster.relay.hold();
+    let mut rest = Vec::new();
+    tokio::time::timeout(SOON, tunnel.read_to_end(&mut rest)).await.expect("it ends with the link").ok();
 }
 
 /// Who says nothing, or half of something, is not listened to for ever. (Who has shaken hands and then is idle may

@@ -1,8 +1,7 @@
 //! A disk that takes nothing more: reads go on, writes that must be kept are refused, and it all recovers by itself.
 
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::PathBuf;
 
 use serde_json::json;
 use yurt_testkit::apiserver::Options;
@@ -10,7 +9,7 @@ use yurt_testkit::client::{Client, Protocol};
 use yurt_testkit::cluster::Cluster;
 use yurt_testkit::objects;
 
-use crate::tools::{NODE, SOON, metric, source, status, until, until_link};
+use crate::tools::{NODE, SOON, metric, preload, source, status, until, until_link};
 
 const SERVICES: &str = "/api/v1/services";
 /// Linux: ENOSPC.
@@ -28,7 +27,7 @@ impl Disk {
         let folder = cluster.folder().path().to_owned();
         let fail = folder.join("fail");
         let variables = [
-            ("LD_PRELOAD", shim(&folder)),
+            ("LD_PRELOAD", preload("../store/tests/powercut/shim.c", &folder)),
             ("YURT_SHIM_DIR", cluster.hub.options.root.clone()),
             ("YURT_SHIM_FAIL", fail.clone()),
         ];
@@ -45,15 +44,6 @@ impl Disk {
     fn works(&self) {
         fs::remove_file(&self.fail).unwrap();
     }
-}
-
-/// The shim of the store's own tests.
-fn shim(folder: &Path) -> PathBuf {
-    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/../store/tests/powercut/shim.c");
-    let library = folder.join("shim.so");
-    let done = Command::new("cc").args(["-O1", "-shared", "-fPIC", "-o"]).arg(&library).arg(source).status();
-    assert!(done.expect("a C compiler").success());
-    library
 }
 
 /// Lists and watches as an informer does, until it has seen the object of this name.
@@ -143,6 +133,9 @@ async fn offline_reads_go_on_and_writes_are_refused_until_there_is_room() {
         assert_eq!(write(&format!("kept after {error}")).await.code(), 200, "no restart is needed");
     }
     assert!(metric(hub, "yurthub_store_failures_total").await >= 20);
+    let counted = hub.admin("/metrics").await.unwrap().text();
+    let refused = "yurthub_requests_total{verb=\"patch\",reason=\"store-failed\",code=\"503\"} 20";
+    assert!(counted.contains(refused), "{counted}");
     let said = hub.log().lines().filter(|l| l.contains("the store could not write")).count();
     assert!((1..=8).contains(&said), "said {said} times for 20 failures");
     disk.cluster.relay.heal();

@@ -4,6 +4,7 @@
 
 mod admin;
 mod certificates;
+mod clock;
 mod crowds;
 mod damage;
 mod disk;

@@ -1,9 +1,10 @@
 //! Starts that are not like the others: nothing held and no link, a store that is taken, a port that is taken.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 
 use yurt_testkit::client::Protocol;
-use yurt_testkit::cluster::{Cluster, Hub, HubOptions};
+use yurt_testkit::cluster::{Cluster, Hub, HubOptions, yurthub};
 
 use crate::tools::{NODE, metric, mode, run, source, text, until, without_link};
 
@@ -119,7 +120,6 @@ async fn what_it_keeps_is_its_owners_only() {
     // What a careless hand opened is closed again at the next start.
     cluster.hub.stop().await;
     let open = |path: &str, mode: u32| {
-        use std::os::unix::fs::PermissionsExt;
         fs::set_permissions(root.join(path), fs::Permissions::from_mode(mode)).unwrap();
     };
     for (path, mode) in
@@ -133,4 +133,91 @@ async fn what_it_keeps_is_its_owners_only() {
     {
         assert_eq!(mode(&root.join(path)), expected, "{path}");
     }
+}
+
+/// A key that is gone opens nothing any more; a key that cannot be used is named, because the right one may come back.
+#[tokio::test]
+async fn a_lost_key_begins_a_fresh_store_and_a_wrong_one_is_named() {
+    let mut cluster = Cluster::start(NODE).await;
+    cluster.node_client(Protocol::Http2).get("/api/v1/services").await.unwrap().expect(200);
+    cluster.hub.stop().await;
+    let root = cluster.hub.options.root.clone();
+    let key = root.join("pki/store.key");
+    let right = fs::read(&key).unwrap();
+    let arguments = [
+        "--server-addr=https://127.0.0.1:1".to_owned(),
+        format!("--node-name={NODE}"),
+        format!("--root-dir={}", root.display()),
+        "--serve-port=0".to_owned(),
+        "--proxy-secure-port=0".to_owned(),
+    ];
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    for wrong in [vec![0; 31], vec![7; 32], vec![]] {
+        fs::write(&key, &wrong).unwrap();
+        let ended = run(&arguments).await;
+        let said = text(&ended.stderr);
+        let last = said.lines().last().unwrap_or_default();
+        assert_eq!(ended.status.code(), Some(1), "{said}");
+        assert!(last.contains("sealed") && last.contains(root.to_str().unwrap()), "{said}");
+    }
+    fs::write(&key, &right).unwrap();
+    cluster.hub.start().await;
+    assert_eq!(crate::tools::status(&cluster.hub).await["store"]["found"], "existing");
+    cluster.hub.stop().await;
+    fs::remove_file(&key).unwrap();
+    cluster.hub.start().await;
+    assert_eq!(crate::tools::status(&cluster.hub).await["store"]["found"], "damaged");
+    assert_eq!(metric(&cluster.hub, "yurthub_store_set_aside").await, 1);
+}
+
+/// The hub's own CA is trusted by every local client: it is never made anew behind their backs.
+#[tokio::test]
+async fn a_damaged_ca_is_named() {
+    let mut cluster = without_link().await;
+    cluster.hub.start().await;
+    cluster.hub.stop().await;
+    let root = cluster.hub.options.root.clone();
+    for file in ["ca.crt", "ca.key"] {
+        let path = root.join("pki").join(file);
+        let whole = fs::read(&path).unwrap();
+        fs::write(&path, "nonsense").unwrap();
+        let root = format!("--root-dir={}", root.display());
+        let ended = run(&[
+            "--server-addr=https://127.0.0.1:1",
+            "--node-name=n",
+            "--serve-port=0",
+            "--proxy-secure-port=0",
+            &root,
+        ])
+        .await;
+        let said = text(&ended.stderr);
+        let last = said.lines().last().unwrap_or_default();
+        assert_eq!(ended.status.code(), Some(1), "{said}");
+        assert!(last.contains(&format!("pki/{file}")), "{file}: {said}");
+        fs::write(&path, whole).unwrap();
+    }
+    cluster.hub.start().await;
+}
+
+/// Whoever reads the log may end before the hub does.
+#[tokio::test]
+async fn a_log_that_nobody_reads_ends_nothing() {
+    let mut cluster = Cluster::prepare(NODE, Default::default()).await;
+    let folder = cluster.folder().path().to_owned();
+    let (script, fifo) = (folder.join("unread"), folder.join("fifo"));
+    let lines = [
+        "#!/bin/sh".to_owned(),
+        format!("mkfifo {0}; true < {0} &", fifo.display()),
+        format!("exec {} --log=debug \"$@\" 2> {}", yurthub().display(), fifo.display()),
+    ];
+    let unread = lines.join("\n");
+    fs::write(&script, unread).unwrap();
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+    cluster.hub.options.binary = script;
+    cluster.hub.start().await;
+    crate::tools::until_link(&cluster.hub, "Online").await;
+    for _ in 0..5 {
+        cluster.node_client(Protocol::Http2).get("/api/v1/services").await.unwrap().expect(200);
+    }
+    assert_eq!(metric(&cluster.hub, "yurthub_panics_total").await, 0);
 }

@@ -1,7 +1,7 @@
 //! What these tests share: waiting, the hub's own words, raw connections.
 
 use std::future::Future;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::sync::Arc;
 use std::time::Duration;
@@ -94,4 +94,17 @@ pub async fn raw(hub: &Hub, alpn: &[u8]) -> TlsStream<TcpStream> {
     let tcp = TcpStream::connect(("127.0.0.1", hub.ports().secure)).await.unwrap();
     let name = ServerName::try_from("127.0.0.1").unwrap();
     TlsConnector::from(Arc::new(config)).connect(name, tcp).await.unwrap()
+}
+
+/// A library that is preloaded under the hub, compiled from a C file of this crate.
+pub fn preload(source: &str, folder: &Path) -> PathBuf {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(source);
+    let library = folder.join("preloaded.so");
+    let compiled = std::process::Command::new("cc")
+        .args(["-O1", "-shared", "-fPIC", "-o"])
+        .arg(&library)
+        .arg(source)
+        .status();
+    assert!(compiled.expect("a C compiler").success());
+    library
 }
