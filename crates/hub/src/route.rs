@@ -83,14 +83,15 @@ pub fn route(info: &RequestInfo, caller: &Caller, link: State, manner: Manner) -
         return Route::Refuse(Reason::ForeignCertificate);
     }
     let away = away(link);
-    if let (Some(_), Caller::Anonymous) = (away, caller) {
+    if let (Some(Reason::Offline | Reason::Recovering), Caller::Anonymous) = (away, caller) {
         return Route::Refuse(Reason::UnknownCaller);
     }
     match &info.kind {
         _ if manner.upgrade => away.map_or(Route::Tunnel(Reason::Online), Route::Refuse),
         // Only the cloud can say whether the caller may be somebody else, and what that one may read.
         _ if manner.impersonates => {
-            away.map_or(Route::Pass(Reason::Online), |_| Route::Refuse(Reason::NotGranted))
+            let refused = |why| if why == Reason::Starting { why } else { Reason::NotGranted };
+            away.map_or(Route::Pass(Reason::Online), |why| Route::Refuse(refused(why)))
         }
         RequestKind::NonResource if !manner.get => away.map_or(Route::Pass(Reason::Online), Route::Refuse),
         RequestKind::NonResource => document(&info.path, away),

@@ -132,5 +132,20 @@ impl Cache {
             Ok(report) => tracing::debug!(?report, "collected garbage"),
             Err(error) => tracing::warn!(%error, "garbage cannot be collected"),
         }
+        if let Err(error) = self.forget_evicted().await {
+            tracing::warn!(%error, "what is held cannot be compared with the store");
+        }
+    }
+
+    /// Forgets the collections whose room the store has given away, now or for a list that came in between.
+    async fn forget_evicted(&self) -> Result<(), FrontError> {
+        let held: Vec<_> = self.registry.all().into_iter().map(|c| (c.id(), c)).collect();
+        let stored = self.front.read(|r| r.collections()).await?;
+        for (id, collection) in held {
+            if collection.id() == id && stored.iter().all(|record| record.id != id) {
+                self.registry.remove(&collection);
+            }
+        }
+        Ok(())
     }
 }

@@ -12,7 +12,7 @@ use yurt_api::proto;
 use yurt_api::representation::{Encoding, Representation};
 use yurt_api::request::ResourceRequest;
 use yurt_api::resource::TypeMeta;
-use yurt_store::{CollectionState, Reader, StoreError};
+use yurt_store::{CollectionId, CollectionState, Reader, StoreError};
 
 use super::collection::{Collection, Mask};
 use super::filter::{Filter, cover};
@@ -123,13 +123,27 @@ impl Cache {
         wanted: &[Representation],
         scope: Scope,
     ) -> Result<ListAnswer, FrontError> {
-        let Some(candidate) = self.candidate(request, wanted, scope) else { return Ok(ListAnswer::Unknown) };
-        candidate.collection.touch();
-        let (masks, view) = candidate.collection.overlaid();
-        if let Err(why) = version::fits(request, candidate.collection.version(), view) {
-            return Ok(ListAnswer::Unfit(why));
+        while let Some(candidate) = self.candidate(request, wanted, scope) {
+            let collection = Arc::clone(&candidate.collection);
+            collection.touch();
+            let (masks, view) = collection.overlaid();
+            if let Err(why) = version::fits(request, collection.version(), view) {
+                return Ok(ListAnswer::Unfit(why));
+            }
+            let id = collection.id();
+            match self.front.read(move |reader| assemble(reader, &candidate, masks, view)).await {
+                Err(FrontError::Store(StoreError::NoCollection)) => self.evicted(&collection, id),
+                read => return read.map(ListAnswer::Held),
+            }
         }
-        self.front.read(move |reader| assemble(reader, &candidate, masks, view)).await.map(ListAnswer::Held)
+        Ok(ListAnswer::Unknown)
+    }
+
+    /// The store has given the room of this collection to others; it is not held any more.
+    pub(super) fn evicted(&self, collection: &Arc<Collection>, id: CollectionId) {
+        if collection.id() == id {
+            self.registry.remove(collection);
+        }
     }
 
     /// The object that `request` names, from the store: what the newest of all that is held says of it.
@@ -178,10 +192,13 @@ impl Cache {
         for collection in held {
             let Some(representation) = written_as(&collection, wanted, scope) else { continue };
             let version = collection.version();
-            match self.in_collection(&collection, key, representation).await? {
-                Some(view) => return Ok((ObjectAnswer::Held(Box::new(view)), version)),
-                None if must_contain(&collection, key) => return Ok((ObjectAnswer::Absent, version)),
-                None => {}
+            let id = collection.id();
+            match self.in_collection(&collection, key, representation).await {
+                Ok(Some(view)) => return Ok((ObjectAnswer::Held(Box::new(view)), version)),
+                Ok(None) if must_contain(&collection, key) => return Ok((ObjectAnswer::Absent, version)),
+                Ok(None) => {}
+                Err(FrontError::Store(StoreError::NoCollection)) => self.evicted(&collection, id),
+                Err(error) => return Err(error),
             }
         }
         Ok((ObjectAnswer::Unknown, 0))

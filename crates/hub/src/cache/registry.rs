@@ -41,9 +41,12 @@ impl Registry {
         self.0.read().unwrap_or_else(PoisonError::into_inner).get(key).cloned()
     }
 
-    /// Forgets a collection.
-    pub fn remove(&self, key: &CollectionKey) {
-        self.0.write().unwrap_or_else(PoisonError::into_inner).remove(key);
+    /// Forgets a collection, unless another one has taken its place.
+    pub fn remove(&self, gone: &Arc<Collection>) {
+        let mut all = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        if all.get(gone.key()).is_some_and(|held| Arc::ptr_eq(held, gone)) {
+            all.remove(gone.key());
+        }
     }
 
     /// All collections of one resource.

@@ -91,10 +91,14 @@ impl Served {
 impl Cache {
     /// Plans a watch from a collection that is held.
     pub async fn watch(&self, asked: WatchRequest<'_>) -> Result<WatchPlan, FrontError> {
-        let Some(candidate) = self.candidate(asked.request, asked.wanted, asked.scope) else {
-            return Ok(WatchPlan::NotHeld);
-        };
-        self.watch_in(candidate, asked.request).await
+        while let Some(candidate) = self.candidate(asked.request, asked.wanted, asked.scope) {
+            let (collection, id) = (Arc::clone(&candidate.collection), candidate.collection.id());
+            match self.watch_in(candidate, asked.request).await {
+                Err(FrontError::Store(StoreError::NoCollection)) => self.evicted(&collection, id),
+                planned => return planned,
+            }
+        }
+        Ok(WatchPlan::NotHeld)
     }
 
     async fn watch_in(

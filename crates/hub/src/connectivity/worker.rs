@@ -139,7 +139,7 @@ impl Link {
     /// Nobody waits for the probe of a link that is lost already.
     fn bound(&self) -> Duration {
         match self.published.borrow().state {
-            State::Offline { .. } => PATIENT_PROBE,
+            State::Offline { starting: false, .. } => PATIENT_PROBE,
             _ => PROBE,
         }
     }

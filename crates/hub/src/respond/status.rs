@@ -11,6 +11,14 @@ use crate::cache::version::Unfit;
 /// Seconds after which a client may try again what could not be answered now.
 const RETRY_AFTER: u32 = 1;
 
+/// How the source of a refusal begins.
+const REFUSED: &str = "yurthub; reason=";
+
+/// Whether the hub itself has refused a request.
+pub fn is_refusal(response: &Response<Body>) -> bool {
+    response.headers().get(SOURCE).is_some_and(|source| source.as_bytes().starts_with(REFUSED.as_bytes()))
+}
+
 /// A refusal for this reason, in words.
 pub fn refusal(reason: Reason, message: impl Into<String>, encoding: Encoding) -> Response<Body> {
     let (code, name) = match reason {
@@ -26,7 +34,7 @@ pub fn refusal(reason: Reason, message: impl Into<String>, encoding: Encoding) -
         _ => (503, "ServiceUnavailable"),
     };
     let mut response = failure(code, name, message, encoding);
-    if let Ok(source) = HeaderValue::from_str(&format!("yurthub; reason={}", reason.as_str())) {
+    if let Ok(source) = HeaderValue::from_str(&format!("{REFUSED}{}", reason.as_str())) {
         response.headers_mut().insert(SOURCE, source);
     }
     response.extensions_mut().insert(reason);

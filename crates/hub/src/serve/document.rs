@@ -22,7 +22,8 @@ impl Pipeline {
     /// A document.
     pub(super) async fn document(self: &Arc<Self>, asked: Asked) -> Response<Body> {
         if !self.connectivity.reachable() {
-            return self.remembered(&asked, asked.reason).await.unwrap_or_else(|refusal| *refusal);
+            let answer = self.remembered(&asked, asked.reason).await.unwrap_or_else(|refusal| *refusal);
+            return self.or_when_started(answer, asked).await;
         }
         match self.ask(&asked, Bytes::new(), BOUND).await {
             Ok(answer) => self.remember_document(asked, answer).await,

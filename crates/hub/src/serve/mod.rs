@@ -11,13 +11,14 @@ mod watch;
 mod write;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request, Response, header};
+use http::{HeaderMap, Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use tokio::sync::Semaphore;
 use yurt_api::representation::{Accepted, Encoding, Representation, negotiate};
-use yurt_api::request::{RequestInfo, RequestKind, ResourceRequest};
+use yurt_api::request::{RequestInfo, RequestKind, ResourceRequest, Verb};
 
 use crate::cache::{Cache, FrontError};
 use crate::cloud::Cloud;
@@ -29,6 +30,9 @@ use crate::route::{Manner, Route, route};
 use crate::tasks::{self, Shutdown};
 
 use body::Bodies;
+
+/// How long a request waits for a process that has just started to hear from the cloud.
+const FIRST_WORD: Duration = Duration::from_millis(1500);
 
 /// The pipeline with all it needs.
 pub struct Pipeline {
@@ -189,9 +193,28 @@ impl Pipeline {
         let knows_nothing =
             matches!(now, State::Offline { starting: true, .. } | State::Recovering) && self.cache.is_empty();
         if knows_nothing {
-            self.connectivity.decided(std::time::Duration::from_millis(1500)).await;
+            self.connectivity.decided(FIRST_WORD).await;
         }
         self.connectivity.now().state
+    }
+
+    /// A process that has just started does not refuse for good what the cloud may be about to answer.
+    async fn or_when_started(self: &Arc<Self>, answer: Response<Body>, asked: Asked) -> Response<Body> {
+        if asked.reason != Reason::Starting || !respond::is_refusal(&answer) {
+            return answer;
+        }
+        self.connectivity.decided(FIRST_WORD).await;
+        match asked.resource().map(|r| r.verb) {
+            _ if !self.connectivity.reachable() => match answer.status() {
+                StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+                    asked.refuse(Reason::Starting, refusal_text(Reason::Starting))
+                }
+                _ => answer,
+            },
+            None => Box::pin(self.document(asked)).await,
+            Some(Verb::Watch) => Box::pin(self.watch(asked)).await,
+            Some(_) => self.read(asked).await,
+        }
     }
 
     async fn follow(self: &Arc<Self>, route: Route, asked: Asked, body: Incoming) -> Response<Body> {
@@ -201,7 +224,10 @@ impl Pipeline {
             Route::Pass(_) => self.with_body(asked, body, |p, a, b| Box::pin(p.pass(a, b))).await,
             Route::Document(_) => self.document(asked).await,
             Route::Watch(_) => self.watch(asked).await,
-            Route::View(reason) => self.view(&asked, reason).await,
+            Route::View(reason) => {
+                let answer = self.view(&asked, reason).await;
+                self.or_when_started(answer, asked).await
+            }
             Route::Fresh(_) => self.fresh(asked).await,
             Route::Read(_) => self.read(asked).await,
             Route::Credential(_) => self.with_body(asked, body, |p, a, b| Box::pin(p.credential(a, b))).await,

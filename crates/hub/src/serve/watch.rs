@@ -27,10 +27,10 @@ impl Pipeline {
     /// A watch.
     pub(super) async fn watch(self: &Arc<Self>, asked: Asked) -> Response<Body> {
         if self.connectivity.reachable() {
-            self.watch_online(asked).await
-        } else {
-            self.watch_offline(asked).await
+            return self.watch_online(asked).await;
         }
+        let answer = self.watch_offline(&asked).await;
+        self.or_when_started(answer, asked).await
     }
 
     async fn watch_online(self: &Arc<Self>, asked: Asked) -> Response<Body> {
@@ -76,11 +76,11 @@ impl Pipeline {
         self.cache.reflect(collection);
     }
 
-    async fn watch_offline(&self, asked: Asked) -> Response<Body> {
+    async fn watch_offline(&self, asked: &Asked) -> Response<Body> {
         let Some(request) = asked.resource() else { return asked.refuse(Reason::BadRequest, "no resource") };
-        match self.may_read_offline(&asked).await {
+        match self.may_read_offline(asked).await {
             Ok(true) => {}
-            Ok(false) => return self.ungranted(&asked),
+            Ok(false) => return self.ungranted(asked),
             Err(refused) => {
                 return asked
                     .refuse(refused, "this credential was never seen while the cloud could be reached");
@@ -94,7 +94,7 @@ impl Pipeline {
         match plan {
             Ok(WatchPlan::Served(served)) => {
                 // When the link comes back somebody has to keep this up to date.
-                self.keep_up(&served, &asked);
+                self.keep_up(&served, asked);
                 stream(served, asked.reason)
             }
             Ok(WatchPlan::TooOld) => asked.refuse(Reason::TooOld, TOO_OLD),
@@ -112,7 +112,7 @@ impl Pipeline {
     async fn watch_through(self: &Arc<Self>, asked: Asked) -> Response<Body> {
         let answer = match self.ask(&asked, Bytes::new(), OPEN_BOUND).await {
             Ok(answer) => answer,
-            Err(_) if !self.connectivity.reachable() => return self.watch_offline(asked).await,
+            Err(_) if !self.connectivity.reachable() => return self.watch_offline(&asked).await,
             Err(trouble) => return self.troubled(&asked, trouble).await,
         };
         if is_refusal(&answer) {

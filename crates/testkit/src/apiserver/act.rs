@@ -3,13 +3,16 @@
 use std::sync::Arc;
 
 use http::Method;
+use yurt_api::{proto, resource::TypeMeta};
 
 use super::{
     authorize::{Attributes, forbidden},
     delete::{DeleteOptions, Deleted, delete, success},
     discovery,
     error::Refusal,
-    list, patch,
+    list,
+    media::{JSON, PLAIN_PROTOBUF},
+    patch,
     registry::Kind,
     request::{Query, Target},
     respond::{List, Reply},
@@ -61,7 +64,15 @@ async fn resource(server: &Arc<Server>, id: u64, mut call: Call, target: Target)
     let selection = selection?.ok_or_else(Refusal::no_such_path)?;
     if verb == "watch" {
         server.audit.amend(id, |e| e.watch = true);
-        let media = call.accepted[0];
+        let tm = TypeMeta::new(&kind.api_version(), &kind.kind);
+        // kinds that are not built in have no protobuf form; their metadata has
+        let unwritable = |m: &super::media::Media| *m == PLAIN_PROTOBUF && !proto::knows(&tm);
+        let media = call
+            .accepted
+            .iter()
+            .find(|m| !unwritable(m))
+            .copied()
+            .ok_or_else(|| Refusal::not_acceptable(&[JSON]))?;
         return watch::watch(server, &kind, selection, &query, media).await.map(Reply::Raw);
     }
     if let Some(subresource) = target.subresource.clone().filter(|s| s != "status") {

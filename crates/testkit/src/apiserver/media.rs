@@ -37,6 +37,8 @@ pub struct Media {
     pub shape: Shape,
 }
 
+/// Plain protobuf.
+pub const PLAIN_PROTOBUF: Media = Media { encoding: Encoding::Protobuf, shape: Shape::Whole };
 /// Plain JSON.
 pub const PLAIN_JSON: Media = Media { encoding: Encoding::Json, shape: Shape::Whole };
 

@@ -17,7 +17,7 @@ use yurt_api::object;
 use yurt_api::representation::Representation;
 use yurt_api::status::Status;
 use yurt_api::watch::{Decoder, EventType, Frame};
-use yurt_store::{Change, CollectionRecord, CollectionState, Row, Writer};
+use yurt_store::{Change, CollectionRecord, CollectionState, Row, StoreError, Writer};
 
 use super::collection::{Collection, Upstream};
 use super::keep::NotKept;
@@ -44,8 +44,12 @@ enum Stop {
 }
 
 impl From<FrontError> for Stop {
-    fn from(_: FrontError) -> Self {
-        Stop::Event(Event::Failed)
+    fn from(error: FrontError) -> Self {
+        match error {
+            // The store has given the collection's room away: only a list brings it back.
+            FrontError::Store(StoreError::NoCollection) => Stop::Event(Event::Gone),
+            _ => Stop::Event(Event::Failed),
+        }
     }
 }
 
