@@ -2,6 +2,9 @@
 //!
 //! Reading is in `reader/journal.rs`, what a start does with it in `recover.rs`.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{Durability, Session, Writer};
@@ -39,7 +42,7 @@ impl Writer {
             Ok((seqs, after, dropped))
         })?;
         self.sequence = after;
-        self.events_dropped += dropped;
+        self.events_dropped.fetch_add(dropped, Ordering::Relaxed);
         Ok(seqs)
     }
 
@@ -84,9 +87,9 @@ impl Writer {
         })
     }
 
-    /// How many events the ring has dropped since the store was opened.
-    pub fn events_dropped(&self) -> u64 {
-        self.events_dropped
+    /// How many events the ring has dropped since the store was opened; goes on counting in other threads' hands.
+    pub fn events_dropped(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.events_dropped)
     }
 }
 

@@ -12,6 +12,7 @@ mod vault;
 use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use rusqlite::Connection;
 
@@ -37,7 +38,7 @@ pub struct Writer {
     /// About how many pages the WAL holds that are not in the file yet.
     wal_pages: u64,
     headers_saved_at: i64,
-    events_dropped: u64,
+    events_dropped: Arc<AtomicU64>,
     /// Held as long as the writer lives, so that a second hub is refused.
     _lock: File,
 }
@@ -65,7 +66,7 @@ impl Writer {
             sequence,
             wal_pages: 0,
             headers_saved_at: 0,
-            events_dropped: 0,
+            events_dropped: Arc::default(),
             _lock: lock,
         }
     }

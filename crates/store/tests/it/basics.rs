@@ -167,7 +167,7 @@ fn the_journal_is_bounded_and_events_are_a_ring() {
     }
     let slots: Vec<String> = store.reader.journal().unwrap().into_iter().map(|e| e.slot).collect();
     assert_eq!(slots, ["a", "b", "c", "e2", "e3"]);
-    assert_eq!(store.writer.events_dropped(), 1);
+    assert_eq!(store.writer.events_dropped().load(std::sync::atomic::Ordering::Relaxed), 1);
 }
 
 #[test]
