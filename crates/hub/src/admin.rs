@@ -156,7 +156,7 @@ impl Admin {
             return text(StatusCode::INTERNAL_SERVER_ERROR, "cannot encode\n".to_owned());
         }
         let mut body = out.trim_end_matches("# EOF\n").to_owned();
-        for (name, value) in self.counters().await {
+        for (name, value) in self.counters() {
             body += &format!("# TYPE yurthub_{name} counter\nyurthub_{name}_total {value}\n");
         }
         for (name, value) in self.gauges().await {
@@ -170,13 +170,12 @@ impl Admin {
     }
 
     /// What others count.
-    async fn counters(&self) -> [(&'static str, u64); 5] {
-        let dropped = self.cache.front.write(|w| Ok(w.events_dropped())).await.unwrap_or_default();
+    fn counters(&self) -> [(&'static str, u64); 5] {
         let damages: usize = self.cache.registry.all().iter().map(|c| c.damages()).sum();
         [
             ("panics", tasks::panics()),
             ("store_failures", self.cache.front.failures()),
-            ("events_dropped", dropped),
+            ("events_dropped", self.cache.front.events_dropped()),
             ("damaged_collections", damages as u64),
             ("journal_unreadable", self.cache.unreadable_entries()),
         ]

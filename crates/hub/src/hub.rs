@@ -85,6 +85,8 @@ fn log_to_stderr(filter: &str) -> Result<(), String> {
 
 /// Runs the hub until SIGTERM or SIGINT.
 pub async fn run(config: Config) -> anyhow::Result<()> {
+    // From the first moment on: a signal during the start must not end the process half way.
+    let mut signals = Signals::new()?;
     folder(&config.root_dir)?;
     let secure =
         listen::bind(SocketAddr::new(config.bind_address, config.secure_port), "proxy-secure-port").await?;
@@ -161,7 +163,6 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         listener.run(move |request, peer| Arc::clone(&pipeline).serve(request, peer), shutdown).await;
         let _ = drained.send(());
     });
-    let mut signals = Signals::new()?;
     signals.next().await;
     notify("STOPPING=1");
     tracing::info!("stopping");
@@ -176,16 +177,18 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     }
 }
 
-/// SIGTERM and SIGINT.
-struct Signals([Signal; 2]);
+/// SIGTERM and SIGINT; SIGHUP is somebody else's, and here only kept from ending the process until he listens.
+struct Signals([Signal; 3]);
 
 impl Signals {
     fn new() -> std::io::Result<Self> {
-        Ok(Signals([signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?]))
+        let kinds = [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()];
+        let [term, int, hangup] = kinds.map(signal);
+        Ok(Signals([term?, int?, hangup?]))
     }
 
     async fn next(&mut self) {
-        let [term, int] = &mut self.0;
+        let [term, int, _] = &mut self.0;
         tokio::select! {
             _ = term.recv() => {}
             _ = int.recv() => {}

@@ -32,6 +32,7 @@ pub struct Front {
     writer: mpsc::Sender<Order<Writer>>,
     reader: mpsc::Sender<Order<Reader>>,
     failures: Arc<Failures>,
+    events_dropped: Arc<AtomicU64>,
 }
 
 /// What could not be written since the start.
@@ -76,13 +77,15 @@ pub enum FrontError {
 impl Front {
     /// Takes both halves of the store onto threads of their own, which [`Front::close`] ends.
     pub fn start(writer: Writer, reader: Reader) -> std::io::Result<(Self, StoreThreads)> {
+        let events_dropped = writer.events_dropped();
         let (writer_sender, writer) = thread_of("store-writer", writer, |writer| {
             if let Err(error) = writer.close() {
                 tracing::warn!(%error, "the store did not close cleanly");
             }
         })?;
         let (reader_sender, reader) = thread_of("store-reader", reader, drop)?;
-        let front = Front { writer: writer_sender, reader: reader_sender, failures: Arc::default() };
+        let front =
+            Front { writer: writer_sender, reader: reader_sender, failures: Arc::default(), events_dropped };
         Ok((front, StoreThreads { reader, writer }))
     }
 
@@ -117,6 +120,11 @@ impl Front {
         job: impl FnOnce(&mut Reader) -> Result<R, StoreError> + Send + 'static,
     ) -> Result<R, FrontError> {
         run(&self.reader, job).await
+    }
+
+    /// Events that the journal has dropped since the start, the newest being kept.
+    pub fn events_dropped(&self) -> u64 {
+        self.events_dropped.load(Ordering::Relaxed)
     }
 
     /// Writes that failed since the start.

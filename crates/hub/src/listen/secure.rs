@@ -38,6 +38,8 @@ const MAX_STREAMS: u32 = 4096;
 /// An HTTP/2 peer that is silent for this long is pinged, and dropped when it does not answer within the second.
 const PING_EVERY: Duration = Duration::from_secs(30);
 const PING_BOUND: Duration = Duration::from_secs(20);
+/// How long an idle connection that gives way may take to say so.
+const FAREWELL: Duration = Duration::from_millis(200);
 /// HTTP/2 windows: of a stream, of a connection. Clients send little.
 const WINDOWS: (u32, u32) = (64 << 10, 256 << 10);
 
@@ -166,18 +168,19 @@ impl Connection {
         });
         let served = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
         tokio::pin!(served);
-        tokio::select! {
+        let drain = tokio::select! {
             ended = served.as_mut() => {
                 if let Err(error) = ended {
                     tracing::debug!(%error, "a local connection ended");
                 }
                 return;
             }
-            () = place.wanted() => {}
-            () = shutdown.wait() => {}
-        }
+            // It was idle: there is nothing to wait for but that the client hears of it.
+            () = place.wanted() => FAREWELL,
+            () = shutdown.wait() => DRAIN,
+        };
         served.as_mut().graceful_shutdown();
-        let _ = tokio::time::timeout(DRAIN, served).await;
+        let _ = tokio::time::timeout(drain, served).await;
     }
 }
 

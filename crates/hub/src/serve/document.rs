@@ -80,9 +80,11 @@ impl Pipeline {
         }
         let (path, accept) =
             (path_of(asked), text(&asked.parts.headers, header::ACCEPT).unwrap_or("*/*").to_owned());
-        let held =
-            self.cache.front.read(move |r| Ok((r.document(&path, &accept)?, r.documents_for(&path)?))).await;
-        let (exact, others) = held.map_err(|e| Box::new(asked.store_failed(&e)))?;
+        let held = self.cache.front.read(move |r| match r.document(&path, &accept)? {
+            None => Ok((None, r.documents_for(&path)?)),
+            exact => Ok((exact, Vec::new())),
+        });
+        let (exact, others) = held.await.map_err(|e| Box::new(asked.store_failed(&e)))?;
         let document = exact.or_else(|| others.into_iter().find(|d| takes(asked, d)));
         let document = document.ok_or_else(|| {
             Box::new(

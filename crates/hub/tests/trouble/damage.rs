@@ -220,6 +220,41 @@ async fn watchers_are_told_when_rows_were_damaged() {
     assert_eq!(item.expect(200).json()["metadata"]["labels"]["changed"], "yes");
 }
 
+/// The file is broken under the running hub: what the cloud says is passed on, and the next start begins afresh.
+#[tokio::test]
+async fn a_file_that_is_broken_under_the_hub_hides_nothing_of_the_cloud() {
+    for spoil in [&|file: &Path| fs::write(file, vec![0xa5; 300_000]).unwrap(), &|file: &Path| {
+        fs::write(file, []).unwrap()
+    }] as [&dyn Fn(&Path); 2]
+    {
+        let (mut cluster, client) = filled().await;
+        // Into the file, so that there is something to break.
+        cluster.hub.stop().await;
+        cluster.hub.start().await;
+        until_live(&cluster.hub).await;
+        spoil(&store(&cluster.hub));
+        for n in 0..20 {
+            cluster.api.create(objects::service("default", &format!("later-{n}"), &[("http", 80)]));
+        }
+        let client = Client::clone(&client);
+        let list = client.get(SERVICES).await.unwrap().expect(200);
+        assert!(list.text().contains("later-19"));
+        let fresh = client.get(&format!("{SERVICES}?resourceVersion=0")).await.unwrap();
+        assert_eq!(fresh.code(), 200, "{}", fresh.text());
+        let patch = json!({"status": {"conditions": [{"type": "Told", "status": "True"}]}});
+        client.patch(NODE_STATUS, "strategic-merge-patch", &patch).await.unwrap().expect(200);
+        assert_eq!(cluster.hub.admin("/v1/healthz").await.unwrap().code(), 200);
+        assert_eq!(metric(&cluster.hub, "yurthub_panics_total").await, 0);
+        cluster.hub.crash_and_restart().await;
+        until_link(&cluster.hub, "Online").await;
+        let client = cluster.node_client(Protocol::Http2);
+        client.get(SERVICES).await.unwrap().expect(200);
+        cluster.relay.refuse().await;
+        until_link(&cluster.hub, "Offline").await;
+        client.get(SERVICES).await.unwrap().expect(200);
+    }
+}
+
 /// An entry of the journal that is not as it was written stands among the conflicts; the others are delivered.
 #[tokio::test]
 async fn a_damaged_journal_entry_does_not_hold_up_the_others() {

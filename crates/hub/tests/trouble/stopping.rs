@@ -3,11 +3,12 @@
 use std::os::unix::net::UnixDatagram;
 use std::time::{Duration, Instant};
 
+use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use yurt_testkit::client::{KUBELET_ACCEPT, Protocol};
 use yurt_testkit::cluster::Cluster;
 
-use crate::tools::{NODE, SOON, raw, signal, until};
+use crate::tools::{NODE, SOON, raw, signal, until, until_link};
 
 /// Every stream that a client has open ends as HTTP says it, not as a broken connection.
 #[tokio::test]
@@ -73,6 +74,45 @@ async fn stalled_clients_are_not_waited_for_long() {
     assert_eq!(ended.code(), Some(0), "{}", cluster.hub.log());
     assert!(started.elapsed() < Duration::from_secs(8), "{:?}", started.elapsed());
     assert!(!cluster.hub.options.root.join("cache/store.db-wal").exists());
+}
+
+/// A cloud that does not answer does not keep the hub from ending, and nothing that was acknowledged is lost.
+#[tokio::test]
+async fn a_black_hole_is_not_waited_for() {
+    let mut cluster = Cluster::start(NODE).await;
+    until_link(&cluster.hub, "Online").await;
+    let client = cluster.node_client(Protocol::Http2);
+    client.get("/api/v1/nodes/edge-1").await.unwrap().expect(200);
+    cluster.relay.hold();
+    let waiting = client.clone();
+    let never_read = tokio::spawn(async move { waiting.get("/api/v1/configmaps").await });
+    until_link(&cluster.hub, "Offline").await;
+    let patch = json!({"status": {"conditions": [{"type": "Told", "status": "True"}]}});
+    client.patch("/api/v1/nodes/edge-1/status", "strategic-merge-patch", &patch).await.unwrap().expect(200);
+    let started = Instant::now();
+    assert_eq!(cluster.hub.stop().await.code(), Some(0), "{}", cluster.hub.log());
+    assert!(started.elapsed() < Duration::from_secs(7), "{:?}", started.elapsed());
+    let _ = never_read.await.unwrap();
+    cluster.relay.heal();
+    cluster.hub.start().await;
+    until_link(&cluster.hub, "Online").await;
+    let cloud = cluster.api.get("nodes", "", NODE).unwrap();
+    assert!(cloud["status"]["conditions"].to_string().contains("Told"), "{cloud:#}");
+}
+
+/// A signal during the start does not end the process half way.
+#[tokio::test]
+async fn signals_during_the_start_are_obeyed_after_it() {
+    let mut cluster = Cluster::prepare(NODE, Default::default()).await;
+    cluster.hub.spawn();
+    let pki = cluster.hub.options.root.join("pki");
+    // The first thing that is made after the signals are taken over.
+    until("the start", async || cluster.hub.options.root.exists().then_some(())).await;
+    for _ in 0..3 {
+        signal(&cluster.hub, "-HUP");
+    }
+    assert_eq!(cluster.hub.stop().await.code(), Some(0), "{}", cluster.hub.log());
+    assert!(!pki.join("ca.new").exists());
 }
 
 /// Whoever tells it twice does not want to wait; what was acknowledged is safe all the same.
