@@ -393,17 +393,22 @@ impl Collection {
             (Some(row), Some(previous)) => row.uid != previous.uid,
             (Some(_), None) | (None, _) => true,
         };
-        match mask.body {
-            Some(_) => change.version >= delivered || change.row.is_none(),
-            None => recreated(),
+        match (&mask.body, &change.row) {
+            (Some(_), Some(_)) => change.version >= delivered,
+            // What was of that name before the local object goes unseen: to the node it is gone already.
+            (Some(local), None) => change.previous.as_ref().is_none_or(|p| self.uid(local) == p.uid),
+            (None, _) => recreated(),
         }
     }
 
     /// The local object, when the cloud's of that name is another one.
     fn other_object(&self, mask: &Mask, change: &Upstream) -> Option<Bytes> {
         let (local, row) = (mask.body.as_ref()?, change.row.as_ref()?);
-        let uid = object::meta(self.key.representation.encoding, local).ok()?.uid;
-        (uid != row.uid).then(|| self.object_form(local))
+        (self.uid(local) != row.uid).then(|| self.object_form(local))
+    }
+
+    fn uid(&self, item: &Bytes) -> String {
+        object::meta(self.key.representation.encoding, item).map(|meta| meta.uid).unwrap_or_default()
     }
 
     fn push_upstream(&self, inner: &mut Inner, change: Upstream, before: Option<Before>) {

@@ -7,3 +7,4 @@ mod identity;
 mod link;
 mod reads;
 mod watches;
+mod writes;
