@@ -194,6 +194,15 @@ mod tests {
     }
 
     #[test]
+    fn fields_that_are_newer_than_this_program_are_kept() {
+        let mut newer = pod();
+        newer["status"]["aFieldOfTomorrow"] = json!({"deep": [1, {"x": null}]});
+        newer["status"]["conditions"][0]["another"] = json!(7);
+        let after = changed(&TypeMeta::new("v1", "Pod"), &pod(), Change::Replace(&newer), true);
+        assert_eq!(after, Ok(newer));
+    }
+
+    #[test]
     fn versions_do_not_make_a_difference() {
         let mut other = pod();
         other["metadata"]["resourceVersion"] = json!("8");
