@@ -24,7 +24,7 @@ pub enum NotKept {
     /// The link was lost meanwhile.
     #[error("link-lost")]
     LinkLost,
-    /// It is one page of several, or an exact old version.
+    /// It is not the last page of a list whose others were seen, or an exact old version.
     #[error("partial")]
     Partial,
     /// It cannot be read, or has no version.
@@ -62,13 +62,12 @@ impl Cache {
         }
     }
 
-    /// Whether a list answer to this request can be a whole collection.
-    pub fn is_whole(request: &ResourceRequest) -> bool {
-        let options = &request.options;
-        options.continue_token.is_none() && options.resource_version_match.as_deref() != Some("Exact")
+    /// Whether a list answer to this request can be a collection, or a page of one.
+    pub fn is_kept(request: &ResourceRequest) -> bool {
+        request.options.resource_version_match.as_deref() != Some("Exact")
     }
 
-    /// Keeps a whole list as a snapshot, from which a watch can go on.
+    /// Keeps a whole list, or one whose last page has come, as a snapshot, from which a watch can go on.
     pub async fn keep_list(
         &self,
         request: &ResourceRequest,
@@ -76,11 +75,13 @@ impl Cache {
         body: &Bytes,
         identity: &Identity,
     ) -> Result<Arc<Collection>, NotKept> {
-        if !Cache::is_whole(request) {
+        if !Cache::is_kept(request) {
             return Err(NotKept::Partial);
         }
         let key = Cache::key_of(request, representation);
-        let list = list::split(representation.encoding, body).map_err(|_| NotKept::Undecodable)?;
+        let page = list::split(representation.encoding, body).map_err(|_| NotKept::Undecodable)?;
+        let token = request.options.continue_token.as_deref();
+        let list = self.pages.join(&key, token, page, clock::monotonic()).ok_or(NotKept::Partial)?;
         self.keep_split(key, list, CollectionState::Snapshot, identity).await
     }
 

@@ -9,6 +9,7 @@ pub mod filter;
 mod front;
 pub mod grants;
 mod keep;
+mod pages;
 mod read;
 mod reflector;
 mod registry;
@@ -24,6 +25,7 @@ use yurt_store::OpenReport;
 
 pub use collection::Collection;
 pub use front::{Front, FrontError, StoreThreads};
+use pages::Pages;
 pub use read::{ListAnswer, ListView, ObjectAnswer, ObjectView, Scope};
 pub use registry::{Filling, Registry};
 pub use watch::{Served, WatchPlan, WatchRequest};
@@ -63,6 +65,7 @@ pub struct Cache {
     /// How the store was found at the start.
     pub found: Found,
     filling: Filling,
+    pages: Pages,
     unreadable: AtomicU64,
     node_name: String,
     node_user: String,
@@ -90,6 +93,7 @@ impl Cache {
             overlay: Overlay::default(),
             found,
             filling: Filling::default(),
+            pages: Pages::default(),
             unreadable: AtomicU64::new(0),
             node_name: node_name.to_owned(),
             node_user: identify::node_user(node_name),

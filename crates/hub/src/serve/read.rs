@@ -166,7 +166,7 @@ impl Pipeline {
         };
         match request.verb {
             Verb::Get => self.keep_object(asked, form, answer).await,
-            _ if self.keeps_already(&asked, form) || !Cache::is_whole(request) => {
+            _ if self.keeps_already(&asked, form) || !Cache::is_kept(request) => {
                 self.pass_on(&asked, answer).await
             }
             _ => self.keep_list(asked, form, answer).await,

@@ -359,6 +359,46 @@ async fn pages_pass_and_are_never_taken_for_the_whole() {
     assert_eq!(second.code(), 410, "{}", second.text());
 }
 
+/// P1, P3: the pages of one list are one collection when the last has come, whatever happened between them.
+#[tokio::test]
+async fn pages_are_joined_when_the_last_one_came() {
+    for accept in [JSON, PROTOBUF] {
+        let cluster = online().await;
+        for name in ["a", "b", "c", "d", "e"] {
+            config(&cluster, name, "old");
+        }
+        let client = reader(&cluster, "ann", &["configmaps"]);
+        let read = async |path: &str| decoded(&client.get_as(path, accept).await.unwrap().expect(200));
+        let next = |path: &str, page: &Value| {
+            format!("{path}&continue={}", page["metadata"]["continue"].as_str().unwrap())
+        };
+        // A list that is given up in the middle is nothing.
+        let path = format!("{MAPS}?limit=2");
+        let page = read(&path).await;
+        read(&next(&path, &page)).await;
+        let path = format!("{MAPS}?labelSelector=all&limit=2");
+        let mut page = read(&path).await;
+        let first = version(&page);
+        cluster.api.modify("configmaps", "default", "e", |o| o["data"]["key"] = json!("new"));
+        for _ in 0..2 {
+            page = read(&next(&path, &page)).await;
+        }
+        cut(&cluster).await;
+        not_held(&client.get_as(MAPS, accept).await.unwrap(), "two pages of three");
+        let held = read(&format!("{MAPS}?labelSelector=all")).await;
+        assert_eq!((held["items"].as_array().unwrap().len(), version(&held)), (5, first), "{accept}");
+        assert_eq!(held["items"][4]["data"]["key"], "old", "the state of the first page's version");
+        mend(&cluster).await;
+        let from = format!("{MAPS}?labelSelector=all&watch=true&resourceVersion={first}");
+        let mut stream = client.watch(&from, accept).await.unwrap();
+        assert_eq!(
+            stream.next_change(SOON).await.unwrap().object["data"]["key"],
+            "new",
+            "a watch goes on from it"
+        );
+    }
+}
+
 /// P3: a body that was cut, an error, or a page of another kind changes nothing that is held.
 #[tokio::test]
 async fn broken_answers_leave_what_is_held() {
