@@ -194,6 +194,8 @@ async fn dial(
     let connecting = async {
         let tcp = TcpStream::connect((address.host.as_str(), address.port)).await?;
         tcp.set_nodelay(true)?;
+        // What was given up with the connection must not arrive when the link is back, after newer writes.
+        tcp.set_zero_linger()?;
         TlsConnector::from(config).connect(name, tcp).await
     };
     match tokio::time::timeout(bound, connecting).await {

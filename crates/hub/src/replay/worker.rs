@@ -24,6 +24,9 @@ use crate::tasks::Shutdown;
 const BOUND: Duration = Duration::from_secs(10);
 /// Tries of an entry that the cloud answers with 429 or 5xx, before it is parked.
 const TRIES: u32 = 20;
+/// Between two tries; while the node's certificate is refused.
+const PAUSE: Duration = Duration::from_secs(1);
+const REFUSED_PAUSE: Duration = Duration::from_secs(10);
 /// Rounds over the journal before the link counts as back: the node writes on meanwhile.
 const ROUNDS: u32 = 50;
 /// Masks that no upstream change has lifted are taken away after this long.
@@ -73,6 +76,9 @@ enum Halt {
     Link(String),
     #[error("the cloud is busy: {0}")]
     Busy(String),
+    /// Nothing can be pushed until the node has another certificate; nothing is given up for it either.
+    #[error("the cloud does not accept the node's certificate")]
+    Refused,
     #[error(transparent)]
     Store(#[from] FrontError),
 }
@@ -109,13 +115,23 @@ impl Replay {
             Err(halt) => {
                 tracing::warn!(%halt, "the journal waits");
                 self.cache.overlay.journal_grew();
-                tokio::time::sleep(Duration::from_secs(1)).await;
+                let pause = if matches!(halt, Halt::Refused) { REFUSED_PAUSE } else { PAUSE };
+                let away = self.connectivity.until(|s| s.state != State::Online);
+                let _ = tokio::time::timeout(pause, away).await;
             }
         }
     }
 
     async fn recover(&self) {
-        match self.push_all().await {
+        let mut pushed = self.push_all(true).await;
+        for tries in 1..=TRIES {
+            let Err(halt @ (Halt::Busy(_) | Halt::Store(_))) = &pushed else { break };
+            tracing::warn!(%halt, "the journal cannot be pushed now");
+            tokio::time::sleep(PAUSE).await;
+            // What the node did not write may wait for ever; its writes are parked one by one.
+            pushed = self.push_all(tries < TRIES).await;
+        }
+        match pushed {
             Ok(report) => {
                 if report.delivered + report.dropped + report.conflicts + report.repaired > 0 {
                     tracing::info!(?report, "the node's writes are in the cloud");
@@ -131,10 +147,13 @@ impl Replay {
                 self.cloud.signal().report(Event::Failed(Failure::Refused));
                 self.connectivity.until(|s| s.state != State::Recovering).await;
             }
-            Err(halt) => {
-                tracing::warn!(%halt, "the journal cannot be pushed now");
-                tokio::time::sleep(Duration::from_secs(1)).await;
+            Err(Halt::Refused) => {
+                tracing::error!("the cloud does not accept the node's certificate: the journal waits");
+                self.cloud.signal().report(Event::Recovered);
+                self.connectivity.until(|s| s.state != State::Recovering).await;
             }
+            // The next round tries again.
+            Err(Halt::Busy(_) | Halt::Store(_)) => {}
         }
     }
 
@@ -146,8 +165,9 @@ impl Replay {
         });
     }
 
-    async fn push_all(&self) -> Result<Report, Halt> {
-        let mut report = Report { repaired: self.repair().await?, ..Report::default() };
+    async fn push_all(&self, repair: bool) -> Result<Report, Halt> {
+        let repaired = if repair { self.repair().await? } else { 0 };
+        let mut report = Report { repaired, ..Report::default() };
         for _ in 0..ROUNDS {
             let round = self.push(false).await?;
             report.delivered += round.delivered;
@@ -247,7 +267,7 @@ impl Replay {
             // The patch of a pod carries its uid: it never reaches a newer pod of the same name.
             let patch =
                 if patch.get("metadata").is_none() { plan::for_uid(patch, &entry.uid) } else { patch };
-            let (code, answer) = self.ask(Method::PATCH, &path, Some(&patch)).await?;
+            let (code, answer) = self.push_one(Method::PATCH, &path, Some(&patch)).await?;
             match code {
                 _ if code.is_success() => version = version_of(&answer),
                 _ => {
@@ -265,7 +285,7 @@ impl Replay {
     /// authorizer says 403 (`plugin/pkg/auth/authorizer/node/node_authorizer.go`), as to one of another node.
     async fn current(&self, entry: &Entry) -> Result<(StatusCode, Value), Halt> {
         if !entry.resource.is("", "pods") {
-            return self.ask(Method::GET, &object_path(entry), None).await;
+            return self.push_one(Method::GET, &object_path(entry), None).await;
         }
         let node = self.cache.node_name();
         let path = format!(
@@ -273,7 +293,7 @@ impl Replay {
             list_path(entry),
             entry.key.name
         );
-        let (code, mut list) = self.ask(Method::GET, &path, None).await?;
+        let (code, mut list) = self.push_one(Method::GET, &path, None).await?;
         if !code.is_success() {
             return Ok((code, list));
         }
@@ -285,7 +305,7 @@ impl Replay {
 
     async fn deliver_deletion(&self, entry: &Entry) -> Result<Outcome, Halt> {
         let options = plan::deletion(&entry.uid);
-        let (code, answer) = self.ask(Method::DELETE, &object_path(entry), Some(&options)).await?;
+        let (code, answer) = self.push_one(Method::DELETE, &object_path(entry), Some(&options)).await?;
         match code {
             // Gone already, or a newer object of that name that is not to be touched: done either way.
             StatusCode::NOT_FOUND | StatusCode::CONFLICT => Ok(Outcome::Delivered(0)),
@@ -297,7 +317,7 @@ impl Replay {
     /// Every slice of this node in the cloud is older than this process of the kubelet.
     async fn deliver_wipe(&self, entry: &Entry) -> Result<Outcome, Halt> {
         let path = format!("{}?fieldSelector=spec.nodeName%3D{}", list_path(entry), self.cache.node_name());
-        let (code, answer) = self.ask(Method::DELETE, &path, None).await?;
+        let (code, answer) = self.push_one(Method::DELETE, &path, None).await?;
         match code {
             _ if code.is_success() => Ok(Outcome::Delivered(0)),
             _ => Ok(Outcome::Conflict(format!("the cloud answers {code}"), Some(answer))),
@@ -306,9 +326,9 @@ impl Replay {
 
     async fn deliver_creation(&self, entry: &Entry, written: &Written) -> Result<Outcome, Halt> {
         let (code, mut answer) =
-            self.ask(Method::POST, &list_path(entry), Some(&plan::creation(&written.object))).await?;
+            self.push_one(Method::POST, &list_path(entry), Some(&plan::creation(&written.object))).await?;
         if code == StatusCode::CONFLICT {
-            let (found, held) = self.ask(Method::GET, &object_path(entry), None).await?;
+            let (found, held) = self.push_one(Method::GET, &object_path(entry), None).await?;
             let mirror = "/metadata/annotations/kubernetes.io~1config.mirror";
             if !found.is_success() || text(&held, mirror) != text(&written.object, mirror) {
                 return Ok(Outcome::Conflict(
@@ -324,7 +344,8 @@ impl Replay {
         if let Some(patch) = plan::status_patch(&kind, &Value::Null, &written.object, &answer) {
             let uid = text(&answer, "/metadata/uid").to_owned();
             let path = format!("{}/status", object_path(entry));
-            let (code, patched) = self.ask(Method::PATCH, &path, Some(&plan::for_uid(patch, &uid))).await?;
+            let (code, patched) =
+                self.push_one(Method::PATCH, &path, Some(&plan::for_uid(patch, &uid))).await?;
             if code.is_success() {
                 answer = patched;
             }
@@ -334,9 +355,9 @@ impl Replay {
 
     async fn deliver_event(&self, entry: &Entry, written: &Written) -> Result<Outcome, Halt> {
         let (code, answer) = match written.patch.is_object() {
-            true => self.ask(Method::PATCH, &object_path(entry), Some(&written.patch)).await?,
+            true => self.push_one(Method::PATCH, &object_path(entry), Some(&written.patch)).await?,
             false => {
-                self.ask(Method::POST, &list_path(entry), Some(&plan::creation(&written.object))).await?
+                self.push_one(Method::POST, &list_path(entry), Some(&plan::creation(&written.object))).await?
             }
         };
         match code {
@@ -384,6 +405,20 @@ impl Replay {
         Ok(code.is_success())
     }
 
+    /// One request for an entry. The node authorizer refuses what it has not heard of yet, for a moment
+    /// after its start: that is tried again.
+    async fn push_one(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<(StatusCode, Value), Halt> {
+        match self.ask(method, path, body).await? {
+            (StatusCode::FORBIDDEN, answer) => Err(Halt::Busy(format!("403: {}", text(&answer, "/message")))),
+            answer => Ok(answer),
+        }
+    }
+
     /// One request as the node, its answer as JSON.
     async fn ask(
         &self,
@@ -411,6 +446,9 @@ impl Replay {
             .await
             .map_err(|_| Halt::Link(format!("no answer within {BOUND:?}")))?
             .map_err(Halt::Link)?;
+        if code == StatusCode::UNAUTHORIZED {
+            return Err(Halt::Refused);
+        }
         if code.is_server_error() || code == StatusCode::TOO_MANY_REQUESTS {
             return Err(Halt::Busy(code.to_string()));
         }

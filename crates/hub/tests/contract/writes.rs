@@ -570,6 +570,30 @@ async fn refused_pushes_are_shown_and_failed_ones_tried_again() {
     assert!(shown.contains("web") && shown.contains("422"), "{shown}");
 }
 
+/// P5: a certificate that the cloud does not take (yet) costs no write, and holds up nobody else.
+#[tokio::test]
+async fn a_refused_certificate_costs_no_write() {
+    let cluster = with_pods().await;
+    let kubelet = node(&cluster);
+    let carl = reader(&cluster, "carl", &["pods"]);
+    cut(&cluster).await;
+    report(&kubelet, "web", "Running").await;
+    let of_pods = |_: &str, path: &str| path.starts_with(PODS) && path.contains("web");
+    let id = cluster.api.fault(Fault::Fail(401, "Unauthorized"), of_pods);
+    mend(&cluster).await;
+    assert_eq!(journal(&cluster).await, (1, 0), "it waits");
+    assert_eq!(names(&carl.get("/api/v1/pods").await.unwrap().expect(200)).len(), 3);
+    cluster.api.remove_fault(id);
+    cluster.api.fault_times(2, Fault::Fail(403, "Forbidden"), of_pods);
+    cut(&cluster).await;
+    mend(&cluster).await;
+    until_pushed(&cluster).await;
+    assert_eq!(
+        (pod(&cluster, "web")["status"]["phase"].clone(), journal(&cluster).await),
+        (json!("Running"), (0, 0))
+    );
+}
+
 /// A write that meets the black hole before anybody has noticed it is kept all the same.
 #[tokio::test]
 async fn a_write_into_a_fresh_black_hole_is_kept() {
