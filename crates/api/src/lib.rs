@@ -14,6 +14,7 @@ pub mod request;
 pub mod resource;
 pub mod selector;
 pub mod status;
+pub mod table;
 pub mod watch;
 mod wire;
 

@@ -25,13 +25,32 @@ pub struct Representation {
     pub metadata_only: bool,
 }
 
+/// The version of `meta.k8s.io` that a table is written in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TableVersion {
+    /// `meta.k8s.io/v1`
+    V1,
+    /// `meta.k8s.io/v1beta1`
+    V1beta1,
+}
+
+impl TableVersion {
+    /// As objects carry it.
+    pub fn api_version(self) -> &'static str {
+        match self {
+            TableVersion::V1 => "meta.k8s.io/v1",
+            TableVersion::V1beta1 => "meta.k8s.io/v1beta1",
+        }
+    }
+}
+
 /// One thing that a client accepts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Accepted {
     /// A form in which objects are held.
     Held(Representation),
-    /// A table for people (`as=Table`), which only the apiserver can make.
-    Table,
+    /// A table for people (`as=Table`), in JSON.
+    Table(TableVersion),
     /// Anything else, as the client wrote it.
     Other(String),
 }
@@ -198,7 +217,13 @@ impl<'a> Clause<'a> {
         match (self.convert, self.group, self.version) {
             (None | Some(""), ..) => held(false),
             (Some("PartialObjectMetadata" | "PartialObjectMetadataList"), "meta.k8s.io", "v1") => held(true),
-            (Some("Table"), ..) => Some(Accepted::Table),
+            // only JSON has tables (`RequestScope.AllowsMediaTypeTransform`)
+            (Some("Table"), "meta.k8s.io", "v1") if encoding == Encoding::Json => {
+                Some(Accepted::Table(TableVersion::V1))
+            }
+            (Some("Table"), "meta.k8s.io", "v1beta1") if encoding == Encoding::Json => {
+                Some(Accepted::Table(TableVersion::V1beta1))
+            }
             _ => Some(Accepted::Other(self.text.to_owned())),
         }
     }
@@ -237,7 +262,7 @@ mod tests {
                 Some(
                     "application/json;as=Table;v=v1;g=meta.k8s.io,application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json",
                 ),
-                vec![Table, Table, json.clone()],
+                vec![Table(TableVersion::V1), Table(TableVersion::V1beta1), json.clone()],
             ),
             // metadata informer
             (
@@ -256,6 +281,10 @@ mod tests {
             (
                 Some("text/html;level=1, nonsense, a/b/c, application/json;stream=watch"),
                 vec![other("text/html;level=1"), json.clone()],
+            ),
+            (
+                Some("application/vnd.kubernetes.protobuf;as=Table;v=v1;g=meta.k8s.io, application/json"),
+                vec![other("application/vnd.kubernetes.protobuf;as=Table;v=v1;g=meta.k8s.io"), json.clone()],
             ),
             (
                 Some("application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1beta1"),

@@ -224,18 +224,23 @@ pub fn encode(enc: Encoding, kind: EventType, object: &[u8]) -> Bytes {
 /// that says that the initial events are over, if they are.
 pub fn bookmark(enc: Encoding, tm: &TypeMeta, rv: u64, initial_events_end: bool) -> Bytes {
     let object = match enc {
-        Encoding::Json => json_bookmark(tm, rv, initial_events_end),
+        Encoding::Json => json_bookmark(Some(tm), rv, initial_events_end),
         Encoding::Protobuf => protobuf_bookmark(tm, rv, initial_events_end),
     };
     encode(enc, EventType::Bookmark, &object)
 }
 
-fn json_bookmark(tm: &TypeMeta, rv: u64, initial_events_end: bool) -> Vec<u8> {
-    let mut out = b"{\"kind\":".to_vec();
-    put_string(&mut out, &tm.kind);
-    out.extend_from_slice(b",\"apiVersion\":");
-    put_string(&mut out, &tm.api_version);
-    out.extend_from_slice(format!(",\"metadata\":{{\"resourceVersion\":\"{rv}\"").as_bytes());
+/// A bookmark in object form, or in item form when no type is given.
+pub(crate) fn json_bookmark(tm: Option<&TypeMeta>, rv: u64, initial_events_end: bool) -> Vec<u8> {
+    let mut out = b"{".to_vec();
+    if let Some(tm) = tm {
+        out.extend_from_slice(b"\"kind\":");
+        put_string(&mut out, &tm.kind);
+        out.extend_from_slice(b",\"apiVersion\":");
+        put_string(&mut out, &tm.api_version);
+        out.push(b',');
+    }
+    out.extend_from_slice(format!("\"metadata\":{{\"resourceVersion\":\"{rv}\"").as_bytes());
     if initial_events_end {
         out.extend_from_slice(format!(",\"annotations\":{{\"{INITIAL_EVENTS_END}\":\"true\"}}").as_bytes());
     }

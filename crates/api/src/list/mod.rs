@@ -56,14 +56,14 @@ const PIECE: usize = 64 * 1024;
 
 /// Bytes to be sent, cut into pieces as they come.
 #[derive(Default)]
-struct Pieces {
+pub(crate) struct Pieces {
     done: Vec<Bytes>,
     open: Vec<u8>,
 }
 
 impl Pieces {
     /// Where to append; what is appended at once stays in one piece.
-    fn open(&mut self) -> &mut Vec<u8> {
+    pub(crate) fn open(&mut self) -> &mut Vec<u8> {
         if self.open.len() >= PIECE {
             self.close();
         }
@@ -79,7 +79,7 @@ impl Pieces {
         }
     }
 
-    fn finish(mut self) -> Vec<Bytes> {
+    pub(crate) fn finish(mut self) -> Vec<Bytes> {
         // the last piece is the only one that may be small: give back what it did not use
         self.open.shrink_to_fit();
         self.close();
