@@ -10,6 +10,7 @@ mod front;
 pub mod grants;
 mod keep;
 mod pages;
+mod pen;
 mod read;
 mod reflector;
 mod registry;

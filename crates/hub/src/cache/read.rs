@@ -12,12 +12,14 @@ use yurt_api::proto;
 use yurt_api::representation::{Encoding, Representation};
 use yurt_api::request::ResourceRequest;
 use yurt_api::resource::TypeMeta;
+use yurt_api::table::{self, Form};
 use yurt_store::{CollectionId, CollectionState, Reader, StoreError};
 
 use super::collection::{Collection, Mask};
 use super::filter::{Filter, cover};
 use super::version::{self, Unfit};
 use super::{Cache, FrontError};
+use crate::clock;
 use crate::respond;
 
 /// Every form in which objects are held.
@@ -116,12 +118,27 @@ impl Cache {
         })
     }
 
-    /// The list that `request` asks for, from the store.
+    /// The list that `request` asks for, from the store. A list with a limit comes whole, as the API allows.
     pub async fn list(
         &self,
         request: &ResourceRequest,
         wanted: &[Representation],
         scope: Scope,
+    ) -> Result<ListAnswer, FrontError> {
+        self.written_list(request, wanted, scope, None).await
+    }
+
+    /// The same as a table, of whatever is held.
+    pub async fn table(&self, request: &ResourceRequest, form: Form) -> Result<ListAnswer, FrontError> {
+        self.written_list(request, &[Representation::JSON], Scope::Held, Some(form)).await
+    }
+
+    async fn written_list(
+        &self,
+        request: &ResourceRequest,
+        wanted: &[Representation],
+        scope: Scope,
+        table: Option<Form>,
     ) -> Result<ListAnswer, FrontError> {
         while let Some(candidate) = self.candidate(request, wanted, scope) {
             let collection = Arc::clone(&candidate.collection);
@@ -131,7 +148,7 @@ impl Cache {
                 return Ok(ListAnswer::Unfit(why));
             }
             let id = collection.id();
-            match self.front.read(move |reader| assemble(reader, &candidate, masks, view)).await {
+            match self.front.read(move |reader| assemble(reader, &candidate, table, masks, view)).await {
                 Err(FrontError::Store(StoreError::NoCollection)) => self.evicted(&collection, id),
                 read => return read.map(ListAnswer::Held),
             }
@@ -319,16 +336,31 @@ fn damaged(error: respond::ConvertFailure) -> FrontError {
 fn assemble(
     reader: &Reader,
     candidate: &Candidate,
+    table: Option<Form>,
     masks: BTreeMap<ObjectKey, Mask>,
     view: u64,
 ) -> Result<ListView, StoreError> {
     let collection = &candidate.collection;
     let mut items: Vec<Bytes> = Vec::new();
     let version = each_item(reader, candidate, masks, view, &mut |item| items.push(item))?;
-    let header = ListHeader { resource_version: version, ..collection.header() };
-    let pieces = list::assemble(candidate.representation.encoding, &header, &items);
+    let pieces = match table {
+        Some(form) => tabulate(form, collection.item_type(), version, items)?,
+        None => {
+            let header = ListHeader { resource_version: version, ..collection.header() };
+            list::assemble(candidate.representation.encoding, &header, &items)
+        }
+    };
     let observed_at = collection.observed_at();
     Ok(ListView { pieces, representation: candidate.representation, observed_at, version })
+}
+
+/// JSON items as a table; each goes as its row comes.
+fn tabulate(form: Form, kind: &TypeMeta, version: u64, items: Vec<Bytes>) -> Result<Vec<Bytes>, StoreError> {
+    let now = clock::unix();
+    let row = |item: Bytes| table::row(form, kind, &item, now);
+    let rows: Result<Vec<Bytes>, _> = items.into_iter().map(row).collect();
+    let rows = rows.map_err(|e| StoreError::Damaged(e.to_string()))?;
+    Ok(table::assemble(form, kind, version, true, &rows))
 }
 
 /// Hands every item of the view to `each`, in the order of keys, as the client gets it in item form.

@@ -11,13 +11,14 @@ use bytes::Bytes;
 use futures_util::Stream;
 use tokio::sync::watch;
 use yurt_api::object::{self, Attributes};
-use yurt_api::representation::{Encoding, Representation};
+use yurt_api::representation::Representation;
 use yurt_api::request::ResourceRequest;
-use yurt_api::status::Status;
-use yurt_api::watch::{self as frames, EventType};
+use yurt_api::table::Form;
+use yurt_api::watch::EventType;
 use yurt_store::{CollectionState, StoreError};
 
 use super::collection::{Collection, Watching};
+use super::pen::Pen;
 use super::read::{Candidate, Scope};
 use super::ring::{self, Entry, Start};
 use super::version::{self, Unfit};
@@ -49,6 +50,8 @@ pub struct WatchRequest<'a> {
     pub wanted: &'a [Representation],
     /// Which collections may serve it.
     pub scope: Scope,
+    /// The tables that its events are to be, made of JSON; `None` = they are the objects.
+    pub table: Option<Form>,
 }
 
 /// What a watch can get from the cache.
@@ -93,7 +96,7 @@ impl Cache {
     pub async fn watch(&self, asked: WatchRequest<'_>) -> Result<WatchPlan, FrontError> {
         while let Some(candidate) = self.candidate(asked.request, asked.wanted, asked.scope) {
             let (collection, id) = (Arc::clone(&candidate.collection), candidate.collection.id());
-            match self.watch_in(candidate, asked.request).await {
+            match self.watch_in(candidate, &asked).await {
                 Err(FrontError::Store(StoreError::NoCollection)) => self.evicted(&collection, id),
                 planned => return planned,
             }
@@ -104,9 +107,9 @@ impl Cache {
     async fn watch_in(
         &self,
         candidate: Candidate,
-        request: &ResourceRequest,
+        asked: &WatchRequest<'_>,
     ) -> Result<WatchPlan, FrontError> {
-        let options = &request.options;
+        let options = &asked.request.options;
         let (version, initial) = match version::start_of_watch(options) {
             Ok(start) => start,
             Err(why) => return Ok(WatchPlan::Unfit(why)),
@@ -116,14 +119,11 @@ impl Cache {
             return Ok(WatchPlan::Unfit(why));
         }
         let mut pending = VecDeque::new();
+        let mut pen = Pen::new(candidate.representation.encoding, collection.item_type(), asked.table);
         let start = if initial {
-            let from = self
-                .initial_events(
-                    &candidate,
-                    options.send_initial_events == Some(true) && options.allow_bookmarks,
-                    &mut pending,
-                )
-                .await?;
+            let end_bookmark = options.send_initial_events == Some(true) && options.allow_bookmarks;
+            let (frames, from, used) = self.initial_events(&candidate, end_bookmark, pen).await?;
+            (pending, pen) = (frames, used);
             collection.start_after(from)
         } else {
             collection.start_after(if version == 0 { collection.view_version() } else { version })
@@ -138,6 +138,7 @@ impl Cache {
             position,
             known,
             pending,
+            pen,
             bookmark_at: options.allow_bookmarks.then(|| now + BOOKMARK_EVERY),
             ends_at: now + life,
             shutdown: self.shutdown.clone(),
@@ -148,39 +149,26 @@ impl Cache {
         Ok(WatchPlan::Served(Box::new(Served { collection, representation, state })))
     }
 
-    /// The collection's objects as ADDED frames; returns the version they are of.
+    /// The collection's objects as ADDED frames, the version they are of, and the pen that wrote them.
     async fn initial_events(
         &self,
         candidate: &Candidate,
         end_bookmark: bool,
-        pending: &mut VecDeque<Bytes>,
-    ) -> Result<u64, FrontError> {
+        mut pen: Pen,
+    ) -> Result<(VecDeque<Bytes>, u64, Pen), FrontError> {
         let candidate = candidate.clone();
         let (masks, view) = candidate.collection.overlaid();
-        let (frames, version) = self
-            .front
-            .read(move |reader| {
-                let mut frames = VecDeque::new();
-                let version = super::read::each_item(reader, &candidate, masks, view, &mut |item| {
-                    let object = object::to_object(
-                        candidate.representation.encoding,
-                        &item,
-                        candidate.collection.item_type(),
-                    );
-                    frames.push_back(frames::encode(
-                        candidate.representation.encoding,
-                        EventType::Added,
-                        &object,
-                    ));
-                })?;
-                if end_bookmark {
-                    frames.push_back(bookmark(&candidate, version, true));
-                }
-                Ok::<_, StoreError>((frames, version))
-            })
-            .await?;
-        *pending = frames;
-        Ok(version)
+        let reading = self.front.read(move |reader| {
+            let mut frames = VecDeque::new();
+            let version = super::read::each_item(reader, &candidate, masks, view, &mut |item| {
+                frames.push_back(pen.event(EventType::Added, &item));
+            })?;
+            if end_bookmark {
+                frames.push_back(pen.bookmark(version, true));
+            }
+            Ok::<_, StoreError>((frames, version, pen))
+        });
+        reading.await
     }
 }
 
@@ -205,6 +193,7 @@ struct Watcher {
     position: u64,
     known: u64,
     pending: VecDeque<Bytes>,
+    pen: Pen,
     bookmark_at: Option<Instant>,
     ends_at: Instant,
     shutdown: Shutdown,
@@ -224,7 +213,7 @@ impl Watcher {
             let Some((events, end)) = self.candidate.collection.since(self.position, BATCH) else {
                 self.over = true;
                 self.metrics.expired_watches.inc();
-                return Some(self.expired());
+                return Some(self.pen.expired());
             };
             self.position += events.len() as u64;
             for event in events {
@@ -254,7 +243,7 @@ impl Watcher {
                     self.bookmark_at = Some(clock::monotonic() + BOOKMARK_EVERY);
                     // The cloud may have said meanwhile that nothing changed.
                     let version = self.candidate.collection.since(self.position, 1).and_then(|(_, v)| v).unwrap_or(version);
-                    Wake::Bookmark(bookmark(&self.candidate, version, false))
+                    Wake::Bookmark(self.pen.bookmark(version, false))
                 }
                 _ => Wake::Over,
             },
@@ -262,13 +251,13 @@ impl Watcher {
     }
 
     /// What this watcher gets of an event: nothing, the frame as it is, or one of its own.
-    fn frame(&self, event: &Entry) -> Option<Bytes> {
+    fn frame(&mut self, event: &Entry) -> Option<Bytes> {
         if !event.lead && !ring::is_local(event.version) && event.version <= self.known {
             return None;
         }
         let key = self.candidate.collection.key();
         let same = self.candidate.representation == key.representation;
-        if self.candidate.filter.is_everything() && same {
+        if self.candidate.filter.is_everything() && same && self.pen.is_plain() {
             return Some(event.frame.clone());
         }
         let kind = self.seen_kind(event)?;
@@ -280,8 +269,8 @@ impl Watcher {
             Some(item) => item.clone(),
             None => object::to_item(from, &event.object).ok()?,
         };
-        let object = respond::object_as(from, to, self.candidate.collection.item_type(), &item).ok()?;
-        Some(frames::encode(to, kind, &object))
+        let item = respond::item_as(from, to, self.candidate.collection.item_type(), &item).ok()?;
+        Some(self.pen.event(kind, &item))
     }
 
     /// The event as a watcher of only a part sees it: an object that begins to match is added, one
@@ -302,31 +291,12 @@ impl Watcher {
             (false, false) => None,
         }
     }
-
-    fn expired(&self) -> Bytes {
-        expired(self.candidate.representation.encoding)
-    }
 }
 
 enum Wake {
     News,
     Bookmark(Bytes),
     Over,
-}
-
-fn bookmark(candidate: &Candidate, version: u64, initial_end: bool) -> Bytes {
-    frames::bookmark(
-        candidate.representation.encoding,
-        candidate.collection.item_type(),
-        version,
-        initial_end,
-    )
-}
-
-/// The frame that tells a watcher to list again.
-pub(super) fn expired(encoding: Encoding) -> Bytes {
-    let status = Status::failure(410, "Expired", "the watch is too slow or its version too old: list again");
-    frames::encode(encoding, EventType::Error, &status.encode(encoding))
 }
 
 /// A time below `bound`, so that watches which began together do not end together.

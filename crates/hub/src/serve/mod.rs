@@ -6,6 +6,7 @@ mod credential;
 mod document;
 mod learn;
 mod read;
+mod table;
 mod upstream;
 mod watch;
 mod write;
@@ -85,7 +86,7 @@ impl Asked {
     pub(crate) fn form(&self, headers: &HeaderMap) -> Option<Representation> {
         let encoding =
             text(headers, header::CONTENT_TYPE).and_then(Representation::of_content_type)?.encoding;
-        let before_table = self.accepted.iter().take_while(|a| **a != Accepted::Table);
+        let before_table = self.accepted.iter().take_while(|a| !matches!(a, Accepted::Table(_)));
         let held = before_table.filter_map(|a| if let Accepted::Held(r) = a { Some(*r) } else { None });
         held.into_iter().find(|r| r.encoding == encoding)
     }

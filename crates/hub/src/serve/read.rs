@@ -7,10 +7,11 @@ use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 use http_body_util::BodyExt;
 use yurt_api::representation::Representation;
-use yurt_api::request::Verb;
+use yurt_api::request::{ResourceRequest, Verb};
+use yurt_api::table::Form;
 
 use super::upstream::{MAX_OBJECT, Trouble, is_refusal, speaks_api, whole};
-use super::{Asked, Pipeline};
+use super::{Asked, Pipeline, table};
 use crate::cache::grants::Verdict;
 use crate::cache::ring::is_local;
 use crate::cache::version::{self, Unfit};
@@ -85,7 +86,7 @@ impl Pipeline {
                 );
             }
         }
-        if asked.wanted.is_empty() {
+        if asked.takes_nothing() {
             return respond::not_acceptable();
         }
         let warn = asked.resource().is_some_and(|r| r.options.resource_version.is_none());
@@ -113,10 +114,18 @@ impl Pipeline {
         scope: Scope,
     ) -> Result<Option<Response<Body>>, FrontError> {
         let Some(request) = asked.resource() else { return Ok(None) };
+        let table = match asked.table() {
+            Ok(table) => table.filter(|_| scope == Scope::Held),
+            Err(bad) => return Ok(Some(asked.refuse(Reason::BadRequest, bad.message))),
+        };
         let preferred = asked.preferred();
-        let wanted = if scope == Scope::Held { asked.wanted.as_slice() } else { preferred.as_slice() };
+        let wanted = match (scope, table) {
+            (Scope::Held, Some(_)) => &[Representation::JSON],
+            (Scope::Held, None) => asked.wanted.as_slice(),
+            _ => preferred.as_slice(),
+        };
         let (body, representation, observed_at) = match request.verb {
-            Verb::List => match self.cache.list(request, wanted, scope).await? {
+            Verb::List => match self.list(request, wanted, scope, table).await? {
                 ListAnswer::Held(view) => {
                     (respond::pieces(view.pieces), view.representation, view.observed_at)
                 }
@@ -124,7 +133,13 @@ impl Pipeline {
                 ListAnswer::Unknown => return Ok(None),
             },
             _ => match self.cache.object(request, wanted, scope).await? {
-                ObjectAnswer::Held(view) => (respond::full(view.body), view.representation, view.observed_at),
+                ObjectAnswer::Held(view) => {
+                    let body = match table {
+                        Some(form) => table::of_object(form, &view)?,
+                        None => view.body,
+                    };
+                    (respond::full(body), view.representation, view.observed_at)
+                }
                 ObjectAnswer::Absent => return Ok(Some(not_found(asked))),
                 ObjectAnswer::Unfit(why) => return Ok(self.unfit(asked, why, scope)),
                 ObjectAnswer::Unknown => return Ok(None),
@@ -136,6 +151,19 @@ impl Pipeline {
             .insert(header::CONTENT_TYPE, HeaderValue::from_static(representation.content_type(false)));
         respond::mark_cached(&mut response, clock::unix() - observed_at, reason, warn);
         Ok(Some(response))
+    }
+
+    async fn list(
+        &self,
+        request: &ResourceRequest,
+        wanted: &[Representation],
+        scope: Scope,
+        table: Option<Form>,
+    ) -> Result<ListAnswer, FrontError> {
+        match table {
+            Some(form) => self.cache.table(request, form).await,
+            None => self.cache.list(request, wanted, scope).await,
+        }
     }
 
     /// What is held is not of the version that is asked for: the cloud may have it, if it can be asked.

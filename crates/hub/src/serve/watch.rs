@@ -53,7 +53,8 @@ impl Pipeline {
     async fn shared(self: &Arc<Self>, asked: &Asked, request: &ResourceRequest) -> Option<Response<Body>> {
         let preferred = asked.preferred()?;
         let wanted = std::slice::from_ref(&preferred);
-        let held = self.cache.watch(WatchRequest { request, wanted, scope: Scope::Same }).await.ok()?;
+        let held =
+            self.cache.watch(WatchRequest { request, wanted, scope: Scope::Same, table: None }).await.ok()?;
         let WatchPlan::Served(served) = held else { return None };
         // The state that a watch from no version begins with has to be of now, not of an old list.
         let from_now = request.options.resource_version.as_deref().is_none_or(|v| v == "0");
@@ -86,11 +87,15 @@ impl Pipeline {
                     .refuse(refused, "this credential was never seen while the cloud could be reached");
             }
         }
-        if asked.wanted.is_empty() {
+        if asked.takes_nothing() {
             return respond::not_acceptable();
         }
-        let plan =
-            self.cache.watch(WatchRequest { request, wanted: &asked.wanted, scope: Scope::Held }).await;
+        let table = match asked.table() {
+            Ok(table) => table,
+            Err(bad) => return asked.refuse(Reason::BadRequest, bad.message),
+        };
+        let wanted = if table.is_some() { &[Representation::JSON] } else { asked.wanted.as_slice() };
+        let plan = self.cache.watch(WatchRequest { request, wanted, scope: Scope::Held, table }).await;
         match plan {
             Ok(WatchPlan::Served(served)) => {
                 // When the link comes back somebody has to keep this up to date.
