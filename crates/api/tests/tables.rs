@@ -21,7 +21,8 @@ const FORM: Form = Form { version: TableVersion::V1, include: Include::Metadata 
 fn timed(value: Value) -> Value {
     match value {
         Value::String(text) if text.starts_with('@') => {
-            let (seconds, fraction) = text[1..].strip_suffix('u').map_or((&text[1..], ""), |s| (s, ".000000"));
+            let (seconds, fraction) =
+                text[1..].strip_suffix('u').map_or((&text[1..], ""), |s| (s, ".000000"));
             let then = OffsetDateTime::from_unix_timestamp(NOW).unwrap()
                 + Duration::seconds(seconds.parse().unwrap());
             then.format(&Rfc3339).unwrap().replace('Z', &format!("{fraction}Z")).into()

@@ -75,8 +75,9 @@ async fn what_kubectl_has_read_it_can_read_offline() {
     cluster.relay.refuse().await;
     until_link(&cluster, "Offline").await;
     let held = kubectl(&ann, &list).await;
-    assert_eq!((&held["kind"], held["items"].as_array().unwrap().len()), (&json!("ConfigMapList"), 4));
-    assert_eq!(kubectl(&ann, &one).await["data"]["k"], "v");
+    assert_eq!((&held["kind"], held["rows"].as_array().unwrap().len()), (&json!("Table"), 4));
+    assert_eq!(kubectl(&ann, &one).await["rows"][0]["cells"][0], "a");
+    assert_eq!(ann.get(&one).await.unwrap().expect(200).json()["data"]["k"], "v");
     let refused = ann.get_as("/api/v1/services", KUBECTL).await.unwrap();
     assert_eq!(refused.code(), 503, "a page is not the whole: {}", refused.text());
 }

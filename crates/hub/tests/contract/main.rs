@@ -6,5 +6,6 @@ mod edges;
 mod identity;
 mod link;
 mod reads;
+mod tables;
 mod watches;
 mod writes;

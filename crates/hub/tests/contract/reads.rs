@@ -231,36 +231,6 @@ async fn metadata_cannot_answer_selectors_on_the_rest() {
     not_held(&client.get_as(other, METADATA).await.unwrap(), "metadata has no spec");
 }
 
-/// Tables are the apiserver's to make: passed through online, refused or answered truly offline.
-#[tokio::test]
-async fn tables_come_from_the_cloud_or_not_at_all() {
-    let cluster = online().await;
-    config(&cluster, "a", "1");
-    let client = reader(&cluster, "ann", &["configmaps"]);
-    let (_, _stream) = informer(&client, MAPS, JSON).await;
-    until_collection(&cluster, &["configmaps"], "live").await;
-    let kubectl = format!("{TABLE},application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json");
-    let asked = || cluster.api.audit().count(|e| e.accept.contains("Table"));
-    for path in [format!("{MAPS}?resourceVersion=0"), format!("{MAPS}/a?resourceVersion=0"), MAPS.to_owned()]
-    {
-        let before = asked();
-        client.get_as(&path, &kubectl).await.unwrap().expect(200);
-        assert_eq!(asked(), before + 1, "{path} is the cloud's to answer");
-    }
-    let before = asked();
-    let _watch = client.watch(&format!("{MAPS}?watch=true&resourceVersion=0"), &kubectl).await.unwrap();
-    assert_eq!(asked(), before + 1, "so is a watch");
-    cut(&cluster).await;
-    let list = client.get_as(MAPS, &kubectl).await.unwrap().expect(200);
-    assert_eq!(list.json()["kind"], "ConfigMapList", "what the client takes in the second place");
-    for path in [MAPS.to_owned(), format!("{MAPS}/a"), format!("{MAPS}?watch=true")] {
-        let refused = client.get_as(&path, TABLE).await.unwrap();
-        assert_eq!((refused.code(), &refused.json()["reason"]), (406, &json!("NotAcceptable")), "{path}");
-    }
-    let yaml = client.get_as(MAPS, "application/yaml").await.unwrap();
-    assert_eq!(yaml.code(), 406, "{}", yaml.text());
-}
-
 /// Offline a JSON client is answered from protobuf rows and the other way round.
 #[tokio::test]
 async fn a_built_in_kind_is_written_as_the_client_reads_it() {
