@@ -1,5 +1,5 @@
 //! What the conversion between protobuf and JSON does with little, with much, and with nonsense.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods, missing_docs)]
 
 use std::time::Instant;
 

@@ -5,7 +5,7 @@
 //! them stand [`connectivity`], [`replay`], [`credential`], and what every daemon has. [`hub`] puts
 //! them together.
 
-#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods))]
 
 pub mod admin;
 pub mod cache;

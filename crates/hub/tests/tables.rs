@@ -1,5 +1,5 @@
 //! kubectl asks for tables and is content with objects: what it has read online it can read offline.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods)]
 
 use std::time::Duration;
 

@@ -1,6 +1,6 @@
 //! Bad input and trouble, told to the real binary from outside: wrong settings, damaged and full disks, hostile
 //! clients, certificates that come and go, and the ways in which a process ends.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods, missing_docs)]
 
 mod admin;
 mod certificates;
