@@ -37,6 +37,9 @@ pub struct Mask {
     pub body: Option<Bytes>,
     /// Set when the cloud has it: the mask goes with the first upstream change of at least this version.
     pub delivered: Option<u64>,
+    /// It was not written but follows from what the node wrote elsewhere (see [`super::endpoints`]): it goes with
+    /// the first upstream change that is not held back.
+    pub derived: bool,
 }
 
 /// A change that upstream made, stored already.
@@ -51,6 +54,8 @@ pub struct Upstream {
     pub version: u64,
     /// The frame as received, with its kind and its object.
     pub received: Option<frames::Frame>,
+    /// It is behind what the node knows: readers go on seeing what they see.
+    pub held: bool,
 }
 
 /// A collection. Shared by its reflector and all its readers.
@@ -270,6 +275,17 @@ impl Collection {
         self.lock().masks.clone()
     }
 
+    /// Those of them that were derived.
+    pub fn derived(&self) -> BTreeMap<ObjectKey, Mask> {
+        let inner = self.lock();
+        inner.masks.iter().filter(|(_, mask)| mask.derived).map(|(k, m)| (k.clone(), m.clone())).collect()
+    }
+
+    /// The one over this object, if it was derived.
+    pub fn derived_over(&self, key: &ObjectKey) -> Option<Mask> {
+        self.lock().masks.get(key).filter(|mask| mask.derived).cloned()
+    }
+
     /// The header of a list answer of its view.
     pub fn header(&self) -> ListHeader {
         self.lock().header.clone()
@@ -362,6 +378,9 @@ impl Collection {
     }
 
     fn one_upstream(&self, inner: &mut Inner, change: Upstream) {
+        if change.held {
+            return inner.hold(change);
+        }
         let mask = inner.masks.get(&change.key).cloned();
         let before = match &mask {
             Some(mask) => self.before(mask.body.as_ref()),
@@ -388,6 +407,9 @@ impl Collection {
 
     /// Whether the cloud has by this change taken note of the local write.
     fn lifts(&self, mask: &Mask, change: &Upstream) -> bool {
+        if mask.derived {
+            return true;
+        }
         let Some(delivered) = mask.delivered else { return false };
         let recreated = || match (&change.row, &change.previous) {
             (Some(row), Some(previous)) => row.uid != previous.uid,
@@ -550,6 +572,13 @@ impl Collection {
 }
 
 impl Inner {
+    /// What readers saw of the object before a change stays in front of it.
+    fn hold(&mut self, change: Upstream) {
+        let (version, body) = change.previous.map_or((0, None), |row| (row.resource_version, Some(row.body)));
+        let shown = Mask { version, body, delivered: None, derived: true };
+        self.masks.entry(change.key).or_insert(shown);
+    }
+
     fn progress(&mut self, version: u64) {
         self.observed_at = clock::unix();
         if version <= self.version {

@@ -135,6 +135,7 @@ impl Cache {
             Some(held) if damaged.is_some() => {
                 held.set_state(state);
                 held.heal(id, version);
+                self.endpoints.look_again();
                 Ok(held)
             }
             Some(held) => {
@@ -155,7 +156,9 @@ impl Cache {
                     bytes: 0,
                     node_owned,
                 };
-                self.registry.insert(&record).ok_or(NotKept::Undecodable)
+                let held = self.registry.insert(&record).ok_or(NotKept::Undecodable);
+                self.endpoints.look_again();
+                held
             }
         }
     }
@@ -165,7 +168,8 @@ impl Cache {
         if version < held.version() {
             tracing::warn!(collection = %held.key(), held = held.version(), now = version,
                 "the cluster's versions went back: it was restored from a backup");
-            return held.restart(version);
+            held.restart(version);
+            return self.endpoints.look_again();
         }
         let mut told: Vec<Upstream> = changes
             .into_iter()
@@ -177,12 +181,21 @@ impl Cache {
                     row: Some(row),
                     previous,
                     received: None,
+                    held: false,
                 },
-                Change::Delete { key, .. } => Upstream { key, version, row: None, previous, received: None },
+                Change::Delete { key, .. } => {
+                    Upstream { key, version, row: None, previous, received: None, held: false }
+                }
             })
             .collect();
         told.sort_by_key(|c| c.version);
-        held.upstream(told, version);
+        self.tell(held, told, version);
+    }
+
+    /// Tells a collection's watchers what upstream changed up to `version`, but for what the node knows better.
+    pub(super) fn tell(&self, collection: &Collection, mut changes: Vec<Upstream>, version: u64) {
+        self.endpoints.weigh(collection, &mut changes, &self.node_name);
+        collection.upstream(changes, version);
     }
 
     /// Keeps the answer to a GET of one object, unless a live collection has it already.

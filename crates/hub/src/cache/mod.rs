@@ -5,6 +5,7 @@
 //! ask for a view and get it whole, at one version, or not at all (P2, P3).
 
 pub mod collection;
+mod endpoints;
 pub mod filter;
 mod front;
 pub mod grants;
@@ -25,6 +26,7 @@ use std::sync::atomic::AtomicU64;
 use yurt_store::OpenReport;
 
 pub use collection::Collection;
+pub use endpoints::Endpoints;
 pub use front::{Front, FrontError, StoreThreads};
 use pages::Pages;
 pub use read::{ListAnswer, ListView, ObjectAnswer, ObjectView, Scope};
@@ -35,7 +37,7 @@ use crate::cloud::Cloud;
 use crate::connectivity::Connectivity;
 use crate::identify;
 use crate::metrics::Metrics;
-use crate::tasks::Shutdown;
+use crate::tasks::{self, Shutdown};
 use grants::Grants;
 use write::Overlay;
 
@@ -63,6 +65,8 @@ pub struct Cache {
     pub grants: Grants,
     /// The node's writes that the cloud has not confirmed.
     pub overlay: Overlay,
+    /// What Services' endpoints have to follow.
+    pub endpoints: Endpoints,
     /// How the store was found at the start.
     pub found: Found,
     filling: Filling,
@@ -92,6 +96,7 @@ impl Cache {
             registry: Registry::default(),
             grants: Grants::new(front.clone()),
             overlay: Overlay::default(),
+            endpoints: Endpoints::default(),
             found,
             filling: Filling::default(),
             pages: Pages::default(),
@@ -106,6 +111,10 @@ impl Cache {
         });
         cache.registry.load(&records);
         cache.load_journal().await?;
+        // Whoever asks first sees the endpoints as the journal has the pods.
+        cache.follow().await?;
+        let following = Arc::clone(&cache).follow_pods(cache.shutdown.clone());
+        tasks::spawn("endpoints", tasks::Failure::Local, following);
         cache.resume(&records);
         Ok(cache)
     }

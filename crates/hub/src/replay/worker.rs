@@ -110,7 +110,7 @@ impl Replay {
     async fn push_rest(&self) {
         self.cache.overlay.journal_read();
         match self.push(true).await {
-            Ok(report) if report.delivered > 0 => self.settle_later(),
+            Ok(report) if report.delivered + report.dropped + report.conflicts > 0 => self.settle_later(),
             Ok(_) => {}
             Err(halt) => {
                 tracing::warn!(%halt, "the journal waits");
@@ -140,6 +140,7 @@ impl Replay {
                 self.cache.overlay.forget_ephemeral();
                 self.cloud.signal().report(Event::Recovered);
                 self.connectivity.until(|s| s.state != State::Recovering).await;
+                self.cache.overlay.came_home();
                 self.settle_later();
             }
             Err(Halt::Link(why)) => {
@@ -158,10 +159,14 @@ impl Replay {
     }
 
     fn settle_later(&self) {
-        let cache = Arc::clone(&self.cache);
+        let (cache, connectivity) = (Arc::clone(&self.cache), self.connectivity.clone());
+        let homecoming = cache.overlay.homecomings();
         crate::tasks::spawn("settle", crate::tasks::Failure::Local, async move {
             tokio::time::sleep(SETTLE).await;
-            cache.sweep().await;
+            // After another outage the cloud gets the whole time again to say what it made of the writes.
+            if connectivity.reachable() && cache.overlay.homecomings() == homecoming {
+                cache.sweep().await;
+            }
         });
     }
 
@@ -401,7 +406,10 @@ impl Replay {
         }
         let Some(patch) = plan::pod_repair(&local, cloud) else { return Ok(false) };
         let patch = plan::for_uid(patch, text(cloud, "/metadata/uid"));
-        let (code, _) = self.ask(Method::PATCH, &format!("{path}/status"), Some(&patch)).await?;
+        let (code, patched) = self.ask(Method::PATCH, &format!("{path}/status"), Some(&patch)).await?;
+        if code.is_success() {
+            self.cache.endpoints.repaired(text(cloud, "/metadata/uid"), &local, version_of(&patched));
+        }
         Ok(code.is_success())
     }
 

@@ -3,6 +3,7 @@
 
 mod bed;
 mod edges;
+mod endpoints;
 mod identity;
 mod link;
 mod reads;

@@ -339,9 +339,9 @@ impl Reflector {
         self.cache.metrics.events.inc_by(received.len() as u64);
         let told =
             received.into_iter().zip(applied.previous).map(|((key, version, row, frame), previous)| {
-                Upstream { key, row, previous, version, received: Some(frame) }
+                Upstream { key, row, previous, version, received: Some(frame), held: false }
             });
-        self.collection.upstream(told.collect(), version);
+        self.cache.tell(&self.collection, told.collect(), version);
         Ok(())
     }
 

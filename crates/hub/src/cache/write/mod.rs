@@ -158,7 +158,10 @@ impl Cache {
             };
             let local = local.as_ref().filter(|(_, attributes)| collection.selects(attributes));
             let body = local.and_then(|(item, _)| masked(&collection, &kind, item));
-            collection.mask(key, Mask { version, body, delivered: None }, row.as_ref());
+            collection.mask(key, Mask { version, body, delivered: None, derived: false }, row.as_ref());
+        }
+        if resource.is("", "pods") {
+            self.endpoints.wrote(uid, &written);
         }
         self.overlay.put(
             resource,
@@ -170,6 +173,9 @@ impl Cache {
 
     /// The cloud has the entry, or never will: its word counts again from `version` on.
     pub async fn release(&self, entry: &Entry, version: u64) {
+        if entry.resource.is("", "pods") {
+            self.endpoints.delivered(&entry.uid, version);
+        }
         self.overlay.release(&entry.resource, &entry.key, ring::LOCAL + entry.seq);
         for collection in self.registry.of(&entry.resource) {
             collection.delivered(&entry.key, ring::LOCAL + entry.seq, version);
@@ -194,6 +200,7 @@ impl Cache {
 
     /// Takes away every mask that was delivered, whether or not the cloud's change has come by.
     pub async fn sweep(&self) {
+        self.endpoints.forget();
         for collection in self.registry.all() {
             for (key, mask) in collection.masks() {
                 if mask.delivered.is_none() {
@@ -217,6 +224,11 @@ fn local_item(resource: &Resource, object: &Value) -> Option<(Bytes, Attributes)
     let item = to_item(Encoding::Json, &Bytes::from(object.as_object().map(|_| object.to_string())?)).ok()?;
     let attributes = Attributes::read(resource, Encoding::Json, &item).ok()?;
     Some((item, attributes))
+}
+
+/// A JSON object in item form as a collection keeps its items.
+pub(super) fn item_of(collection: &Collection, kind: &TypeMeta, object: &Value) -> Option<Bytes> {
+    masked(collection, kind, &to_item(Encoding::Json, &Bytes::from(object.to_string())).ok()?)
 }
 
 /// An item in JSON as a collection keeps its items.

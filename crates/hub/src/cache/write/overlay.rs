@@ -1,6 +1,7 @@
 //! The node's writes by object: what the journal does to reads of single objects.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -36,6 +37,7 @@ pub struct Overlay {
     objects: Mutex<HashMap<(Resource, ObjectKey), LocalObject>>,
     pub(super) gate: tokio::sync::Mutex<()>,
     unpushed: watch::Sender<bool>,
+    homecomings: AtomicU64,
 }
 
 impl Default for Overlay {
@@ -44,6 +46,7 @@ impl Default for Overlay {
             objects: Mutex::default(),
             gate: tokio::sync::Mutex::default(),
             unpushed: watch::channel(false).0,
+            homecomings: AtomicU64::new(0),
         }
     }
 }
@@ -115,6 +118,16 @@ impl Overlay {
     /// Waits until there may be something to push.
     pub async fn has_unpushed(&self) {
         let _ = self.unpushed.subscribe().wait_for(|grew| *grew).await;
+    }
+
+    /// The journal is pushed after an outage.
+    pub fn came_home(&self) {
+        self.homecomings.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How often that was so since the start.
+    pub fn homecomings(&self) -> u64 {
+        self.homecomings.load(Ordering::Relaxed)
     }
 
     /// Writes that wait, those in memory only left out.
