@@ -360,9 +360,9 @@ impl Replay {
 
     async fn deliver_event(&self, entry: &Entry, written: &Written) -> Result<Outcome, Halt> {
         let (code, answer) = match written.patch.is_object() {
-            true => self.push_one(Method::PATCH, &object_path(entry), Some(&written.patch)).await?,
+            true => self.ask(Method::PATCH, &object_path(entry), Some(&written.patch)).await?,
             false => {
-                self.push_one(Method::POST, &list_path(entry), Some(&plan::creation(&written.object))).await?
+                self.ask(Method::POST, &list_path(entry), Some(&plan::creation(&written.object))).await?
             }
         };
         match code {

@@ -4,7 +4,9 @@
 mod bed;
 mod edges;
 mod endpoints;
+mod home;
 mod identity;
+mod kubelet;
 mod link;
 mod reads;
 mod tables;

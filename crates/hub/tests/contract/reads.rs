@@ -198,12 +198,6 @@ async fn single_objects_keep_their_representation() {
     }
     let held =
         async |name: &str, accept: &str| client.get_as(&format!("{MAPS}/{name}"), accept).await.unwrap();
-    // What is kept is kept beside the answer.
-    eventually("both are kept", async || {
-        cluster.hub.admin("/metrics").await.unwrap();
-        true
-    })
-    .await;
     cut(&cluster).await;
     let full = held("a", JSON).await.expect(200).json();
     assert_eq!((&full["kind"], &full["data"]["key"]), (&json!("ConfigMap"), &json!("1")));
