@@ -27,6 +27,12 @@ pub enum NotKept {
     /// It is not the last page of a list whose others were seen, or an exact old version.
     #[error("partial")]
     Partial,
+    /// It does not go on where the page before it ended: of another version, or another type.
+    #[error("pages-differ")]
+    PagesDiffer,
+    /// The pages of the list are too large together.
+    #[error("too-large")]
+    TooLarge,
     /// It cannot be read, or has no version.
     #[error("undecodable")]
     Undecodable,
@@ -62,27 +68,36 @@ impl Cache {
         }
     }
 
-    /// Whether a list answer to this request can be a collection, or a page of one.
-    pub fn is_kept(request: &ResourceRequest) -> bool {
-        request.options.resource_version_match.as_deref() != Some("Exact")
+    /// Whether the answer to this list of `who` can be a collection, or the next page of one.
+    pub fn keeps(&self, who: &Identity, request: &ResourceRequest) -> bool {
+        let options = &request.options;
+        let continues = |token: &String| self.pages.awaits(who, token);
+        options.resource_version_match.as_deref() != Some("Exact")
+            && options.continue_token.as_ref().is_none_or(continues)
     }
 
-    /// Keeps a whole list, or one whose last page has come, as a snapshot, from which a watch can go on.
+    /// Keeps a whole list, or one whose last page has come, as a snapshot, from which a watch can go on;
+    /// `None` = further pages are to come.
     pub async fn keep_list(
         &self,
         request: &ResourceRequest,
         representation: Representation,
         body: &Bytes,
         identity: &Identity,
-    ) -> Result<Arc<Collection>, NotKept> {
-        if !Cache::is_kept(request) {
+    ) -> Result<Option<Arc<Collection>>, NotKept> {
+        if !self.keeps(identity, request) {
             return Err(NotKept::Partial);
         }
         let key = Cache::key_of(request, representation);
         let page = list::split(representation.encoding, body).map_err(|_| NotKept::Undecodable)?;
         let token = request.options.continue_token.as_deref();
-        let list = self.pages.join(&key, token, page, clock::monotonic()).ok_or(NotKept::Partial)?;
-        self.keep_split(key, list, CollectionState::Snapshot, identity).await
+        match self.pages.join(identity, &key, token, page, body.len(), clock::monotonic())? {
+            Some(list) => self.keep_split(key, list, CollectionState::Snapshot, identity).await.map(Some),
+            None => {
+                self.pages.watch_over(&self.metrics);
+                Ok(None)
+            }
+        }
     }
 
     /// Keeps a whole list that was read by a request for `key`.

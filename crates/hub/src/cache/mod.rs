@@ -28,8 +28,9 @@ use yurt_store::OpenReport;
 pub use collection::Collection;
 pub use endpoints::Endpoints;
 pub use front::{Front, FrontError, StoreThreads};
-use pages::Pages;
+pub use pages::{Pages, Turn};
 pub use read::{ListAnswer, ListView, ObjectAnswer, ObjectView, Scope};
+pub(crate) use reflector::percent;
 pub use registry::{Filling, Registry};
 pub use watch::{Served, WatchPlan, WatchRequest};
 
@@ -70,7 +71,8 @@ pub struct Cache {
     /// How the store was found at the start.
     pub found: Found,
     filling: Filling,
-    pages: Pages,
+    /// Lists of which not all pages have come.
+    pub pages: Arc<Pages>,
     unreadable: AtomicU64,
     node_name: String,
     node_user: String,
@@ -99,7 +101,7 @@ impl Cache {
             endpoints: Endpoints::default(),
             found,
             filling: Filling::default(),
-            pages: Pages::default(),
+            pages: Arc::default(),
             unreadable: AtomicU64::new(0),
             node_name: node_name.to_owned(),
             node_user: identify::node_user(node_name),

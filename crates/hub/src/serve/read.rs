@@ -185,6 +185,7 @@ impl Pipeline {
             self.unlearn(&asked, answer.status());
         }
         if answer.status() != StatusCode::OK {
+            self.pages_end(&asked, answer.status());
             return self.pass_on(&asked, answer).await;
         }
         self.learn(&asked);
@@ -194,10 +195,18 @@ impl Pipeline {
         };
         match request.verb {
             Verb::Get => self.keep_object(asked, form, answer).await,
-            _ if self.keeps_already(&asked, form) || !Cache::is_kept(request) => {
+            _ if self.keeps_already(&asked, form) || !self.cache.keeps(&asked.caller.identity(), request) => {
                 self.pass_on(&asked, answer).await
             }
             _ => self.keep_list(asked, form, answer).await,
+        }
+    }
+
+    /// A page that the cloud does not have ends its list; one that it only asks to wait for does not.
+    fn pages_end(&self, asked: &Asked, code: StatusCode) {
+        let token = asked.resource().and_then(|r| r.options.continue_token.as_deref());
+        if let Some(token) = token.filter(|_| code != StatusCode::TOO_MANY_REQUESTS) {
+            self.cache.pages.end(&asked.caller.identity(), token);
         }
     }
 
@@ -305,8 +314,10 @@ impl Pipeline {
         }
     }
 
-    async fn store_list(&self, asked: &Asked, representation: Representation, body: Vec<u8>) {
+    async fn store_list(&self, asked: &Asked, representation: Representation, mut body: Vec<u8>) {
         let Some(request) = asked.resource() else { return };
+        // A page waits for the next one in memory.
+        body.shrink_to_fit();
         let kept =
             self.cache.keep_list(request, representation, &Bytes::from(body), &asked.caller.identity()).await;
         if let Err(reason) = kept {

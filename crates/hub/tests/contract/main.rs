@@ -8,6 +8,7 @@ mod home;
 mod identity;
 mod kubelet;
 mod link;
+mod pages;
 mod reads;
 mod tables;
 mod watches;

@@ -408,7 +408,7 @@ fn request(key: &CollectionKey, list: bool, more: &str, identity: &Identity) -> 
 }
 
 /// Percent-encodes all but the unreserved characters (RFC 3986 section 2.3).
-fn percent(text: &str) -> String {
+pub(crate) fn percent(text: &str) -> String {
     text.bytes().fold(String::new(), |mut out, b| {
         match b {
             b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => out.push(char::from(b)),
