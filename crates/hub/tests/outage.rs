@@ -75,6 +75,7 @@ async fn a_power_cut_with_no_cloud_and_home_again() {
     until_link(&cluster, "Online").await;
     let cloud = cluster.api.get("pods", "default", "web-0").unwrap();
     assert_eq!(cloud["status"]["podIP"], json!(address), "{cloud:#}");
+    assert_eq!(cloud["status"]["podIPs"], json!([{"ip": address}]), "{cloud:#}");
     let status = cluster.hub.admin("/v1/status").await.unwrap().json();
     assert_eq!(status["journal"]["conflicts"], 0, "{status:#}");
 }

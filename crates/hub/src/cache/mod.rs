@@ -114,7 +114,10 @@ impl Cache {
         cache.registry.load(&records);
         cache.load_journal().await?;
         // Whoever asks first sees the endpoints as the journal has the pods.
-        cache.follow().await?;
+        if let Err(error) = cache.follow().await {
+            tracing::warn!(%error, "endpoints do not follow what the journal says of the node's pods yet");
+            cache.endpoints.look_again();
+        }
         let following = Arc::clone(&cache).follow_pods(cache.shutdown.clone());
         tasks::spawn("endpoints", tasks::Failure::Local, following);
         cache.resume(&records);

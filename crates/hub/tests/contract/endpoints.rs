@@ -347,6 +347,37 @@ async fn readiness_that_the_cloud_took_away_is_never_seen() {
     until(&mut stream, |o| shown(o).get(OLD) == Some(&true), |o| version(o) == last).await;
 }
 
+/// The link broke when the cloud had the pod's new address, but had not written it into the endpoints: no kubelet
+/// will say it again. What the cloud wrote after it had heard of a pod stands.
+#[tokio::test]
+async fn what_the_cloud_had_no_time_to_say_is_said() {
+    let mut cluster = stage().await;
+    let uid = create_pod(&cluster, "judged", "10.0.0.5");
+    let mut judged = objects::endpoint_slice("default", "judged", &[("10.0.0.5", "judged", &uid, NODE)]);
+    judged["endpoints"][0]["conditions"] = json!({"ready": false, "serving": false, "terminating": false});
+    cluster.api.create(judged);
+    let client = proxy(&cluster);
+    let (_, mut stream) = informer(&client, PROXIED, PROTOBUF).await;
+    until_collection(&cluster, &["headless"], "live").await;
+    cluster.api.modify("pods", "default", "web", |pod| pod["status"] = status(NEW, true));
+    eventually("the node holds the pod's status", async || {
+        let pods = node(&cluster).get_as(&format!("{PODS}&resourceVersion=0"), PROTOBUF).await.unwrap();
+        decoded(&pods).to_string().contains(NEW)
+    })
+    .await;
+    nothing_more(&mut stream).await;
+    cut(&cluster).await;
+    let event = stream.next_change(FOLLOWED).await.unwrap();
+    assert_eq!(shown(&event.object), addresses(&[(NEW, true), (FOREIGN, true)]), "{:#}", event.object);
+    nothing_more(&mut stream).await;
+    cluster.hub.crash_and_restart().await;
+    eventually("it is said after a restart", async || {
+        let list = caller(&cluster, "proxy").get_as(&format!("{PROXIED}&resourceVersion=0"), PROTOBUF).await;
+        shown(&web(&decoded(&list.unwrap()))) == addresses(&[(NEW, true), (FOREIGN, true)])
+    })
+    .await;
+}
+
 /// A pod that ended, was deleted or is not ready is taken out of service; one whose Service wants it nevertheless stays.
 #[tokio::test]
 async fn pods_that_cannot_serve_are_taken_out() {

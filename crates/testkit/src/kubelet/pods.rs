@@ -167,10 +167,15 @@ fn status(view: &PodView, object: &Value, ready: bool) -> Value {
             "restartCount": 0, "state": {"running": {"startedAt": now}},
         })
     });
+    // The list is merged by address: what the pod had in an earlier boot is named to go, as kubelets do.
+    let former = object["status"]["podIPs"].as_array().into_iter().flatten().map(|a| &a["ip"]);
+    let former =
+        former.filter(|ip| **ip != view.address.as_str()).map(|ip| json!({"$patch": "delete", "ip": ip}));
+    let addresses: Vec<_> = std::iter::once(json!({"ip": view.address})).chain(former).collect();
     json!({"metadata": {"uid": view.uid}, "status": {
         "phase": "Running",
         "podIP": view.address,
-        "podIPs": [{"ip": view.address}],
+        "podIPs": addresses,
         "conditions": [
             condition("Initialized", true), condition("ContainersReady", ready), condition("Ready", ready),
             condition("PodScheduled", true),

@@ -173,6 +173,10 @@ impl Collection {
     /// Takes a mask away whose end no upstream change will tell, and leads watchers to `row`.
     pub fn settle(&self, key: &ObjectKey, row: Option<&Row>) {
         let mut inner = self.lock();
+        if row.is_some_and(|row| row.resource_version > inner.version) {
+            // A change that is stored and about to be told: it takes the mask away itself.
+            return;
+        }
         let Some(mask) = inner.masks.remove(key) else { return };
         let before = self.before(mask.body.as_ref());
         let version = inner.version;

@@ -39,7 +39,7 @@ pub enum Shows {
 pub struct Known<'a> {
     /// Its name.
     pub node: &'a str,
-    /// The pods that it wrote, by uid.
+    /// Its pods, by uid.
     pub pods: &'a BTreeMap<String, PodState>,
     /// Whether the Service wants addresses that are not ready; `None` when the Service is not known.
     pub publishes: Option<bool>,
@@ -74,7 +74,8 @@ impl Shows {
     /// The object as it should be; `None` when it says already what the node knows.
     pub fn derive(self, object: &Value, known: Known<'_>) -> Option<Value> {
         let moves = MANAGERS.iter().all(|(key, stock)| label(object, key).is_none_or(|m| m == *stock));
-        let rule = Rule { known, moves };
+        let written_at = text(object, "/metadata/resourceVersion").parse().unwrap_or(0);
+        let rule = Rule { known, moves, written_at };
         let mut after = match self {
             Shows::Slice => rule.slice(object)?,
             Shows::Endpoints => rule.endpoints(object)?,
@@ -89,6 +90,8 @@ struct Rule<'a> {
     known: Known<'a>,
     /// Every address in it comes from a pod's status.
     moves: bool,
+    /// Its version.
+    written_at: u64,
 }
 
 impl Rule<'_> {
@@ -175,11 +178,12 @@ impl Rule<'_> {
         Some((address, publishes || pod.ready))
     }
 
-    /// The pod of this node that an endpoint or address stands for, if the node wrote it.
+    /// The pod of this node that an endpoint or address stands for, if the node knows more of it.
     fn pod(&self, endpoint: &Value) -> Option<&PodState> {
         let own =
             text(endpoint, "/nodeName") == self.known.node && text(endpoint, "/targetRef/kind") == "Pod";
-        own.then(|| self.known.pods.get(text(endpoint, "/targetRef/uid"))).flatten()
+        let pod = own.then(|| self.known.pods.get(text(endpoint, "/targetRef/uid"))).flatten();
+        pod.filter(|pod| pod.known_at.is_none_or(|version| self.written_at < version))
     }
 
     /// The pod's addresses in place of these, of their family; `None` when they stay: they are the same, no

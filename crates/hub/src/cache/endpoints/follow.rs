@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use yurt_api::collection::ObjectKey;
-use yurt_api::representation::{Encoding, Representation};
+use yurt_api::representation::Representation;
 use yurt_api::request::{RequestInfo, ResourceRequest};
 use yurt_store::{Row, StoreError};
 
@@ -16,9 +16,11 @@ use super::derive::{Known, Shows};
 use super::{Work, json_of, mentions};
 use crate::cache::collection::{Collection, Mask};
 use crate::cache::write::{item_of, set_version};
-use crate::cache::{Cache, FrontError, ObjectAnswer, Scope, ring};
+use crate::cache::{Cache, FrontError, ListAnswer, ObjectAnswer, Scope, ring};
+use crate::connectivity::State as Link;
 use crate::tasks::Shutdown;
 
+const JSON: [Representation; 1] = [Representation::JSON];
 /// The pause after the store failed.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -36,10 +38,17 @@ struct Step {
 impl Cache {
     /// Works until the shutdown.
     pub(in crate::cache) async fn follow_pods(self: Arc<Self>, mut shutdown: Shutdown) {
+        let mut away = false;
         loop {
             tokio::select! {
                 () = shutdown.wait() => return,
                 () = self.endpoints.stirred() => {}
+                now = self.connectivity.until(|s| matches!(s.state, Link::Offline { .. }) != away) => {
+                    away = matches!(now.state, Link::Offline { .. });
+                    if away && let Err(error) = self.look_at_pods().await {
+                        tracing::debug!(%error, "the node's pods cannot be read");
+                    }
+                }
             }
             if let Err(error) = self.follow().await {
                 tracing::debug!(%error, "endpoints cannot follow the node's pods now");
@@ -47,6 +56,18 @@ impl Cache {
                 self.endpoints.look_again();
             }
         }
+    }
+
+    /// Takes note of the node's pods as they are: the cloud had no time to tell what changed last.
+    async fn look_at_pods(&self) -> Result<(), FrontError> {
+        let query = format!("fieldSelector=spec.nodeName%3D{}", self.node_name);
+        let Some(request) = asked("/api/v1/pods", &query) else { return Ok(()) };
+        let ListAnswer::Held(view) = self.list(&request, &JSON, Scope::Held).await? else { return Ok(()) };
+        let list: Value = serde_json::from_slice(&view.pieces.concat()).unwrap_or_default();
+        for pod in list.get("items").and_then(Value::as_array).into_iter().flatten() {
+            self.endpoints.seen(pod);
+        }
+        Ok(())
     }
 
     /// Does what waits to be done.
@@ -62,7 +83,7 @@ impl Cache {
             }
             self.put_in_place(steps).await?;
             for collection in &bare {
-                self.follow_bare(collection, &full).await?;
+                self.follow_bare(collection, &full).await;
             }
         }
         Ok(())
@@ -84,7 +105,7 @@ impl Cache {
         for (key, row) in rows {
             let object = row.as_ref().and_then(|row| json_of(collection, &row.body));
             let shown = match &object {
-                Some(object) => self.derived(kind, &key, object).await?,
+                Some(object) => self.derived(kind, &key, object).await,
                 None => None,
             };
             steps.push(Step { collection: Arc::clone(collection), seen, key, row, shown });
@@ -115,8 +136,11 @@ impl Cache {
             }
             for key in keys {
                 if let Entry::Vacant(place) = found.entry(key) {
-                    let row = read.checked(r.get(read.id(), place.key()))?.0;
-                    place.insert(row);
+                    let (row, stored) = read.checked(r.get(read.id(), place.key()))?;
+                    // A deletion that is stored and about to be told takes the mask away itself.
+                    if row.is_some() || stored <= read.version() {
+                        place.insert(row);
+                    }
                 }
             }
             Ok(found)
@@ -124,32 +148,26 @@ impl Cache {
         reading.await
     }
 
-    async fn derived(
-        &self,
-        kind: Shows,
-        key: &ObjectKey,
-        object: &Value,
-    ) -> Result<Option<Value>, FrontError> {
+    async fn derived(&self, kind: Shows, key: &ObjectKey, object: &Value) -> Option<Value> {
         let service = kind.service(key, object);
         if let Some(service) = &service {
-            self.learn_service(service).await?;
+            self.learn_service(service).await;
         }
         let state = self.endpoints.lock();
         let known: Known<'_> = state.known(&self.node_name, service.as_ref());
-        Ok(kind.derive(object, known))
+        kind.derive(object, known)
     }
 
     /// Whether a Service wants addresses that are not ready, if it is held.
-    async fn learn_service(&self, service: &ObjectKey) -> Result<(), FrontError> {
+    async fn learn_service(&self, service: &ObjectKey) {
         let path = format!("/api/v1/namespaces/{}/services/{}", service.namespace, service.name);
-        let Some(request) = named(&path) else { return Ok(()) };
-        let json = [Representation { encoding: Encoding::Json, metadata_only: false }];
-        if let ObjectAnswer::Held(view) = self.object(&request, &json, Scope::Held).await? {
+        let Some(request) = asked(&path, "") else { return };
+        // One that cannot be read is not known.
+        if let Ok(ObjectAnswer::Held(view)) = self.object(&request, &JSON, Scope::Held).await {
             let held: Value = serde_json::from_slice(&view.body).unwrap_or_default();
             let publishes = held.pointer("/spec/publishNotReadyAddresses") == Some(&Value::Bool(true));
             self.endpoints.lock().publishing.insert(service.clone(), publishes);
         }
-        Ok(())
     }
 
     /// Puts what is derived in its place. An object has one version in all collections.
@@ -175,7 +193,7 @@ impl Cache {
     }
 
     /// Metadata shows by its version that the object has changed.
-    async fn follow_bare(&self, bare: &Arc<Collection>, full: &[Arc<Collection>]) -> Result<(), FrontError> {
+    async fn follow_bare(&self, bare: &Arc<Collection>, full: &[Arc<Collection>]) {
         let mut wanted = BTreeMap::new();
         for collection in full {
             for (key, mask) in collection.derived() {
@@ -186,7 +204,7 @@ impl Cache {
         keys.sort_by_key(|key| wanted.get(key).map(|w| w.0));
         keys.dedup();
         for key in keys {
-            let row = self.base_json(bare, &key).await?;
+            let Ok(row) = self.base_json(bare, &key).await else { continue };
             let masked = bare.derived_over(&key);
             match (wanted.get(&key), row) {
                 (Some((version, ..)), _) if masked.as_ref().is_some_and(|m| m.version == *version) => {}
@@ -205,7 +223,6 @@ impl Cache {
                 _ => {}
             }
         }
-        Ok(())
     }
 }
 
@@ -237,6 +254,6 @@ impl Step {
     }
 }
 
-fn named(path: &str) -> Option<ResourceRequest> {
-    RequestInfo::parse("GET", path, "").ok()?.resource().cloned()
+fn asked(path: &str, query: &str) -> Option<ResourceRequest> {
+    RequestInfo::parse("GET", path, query).ok()?.resource().cloned()
 }

@@ -1,8 +1,8 @@
 //! EndpointSlices and Endpoints follow the node's own pods while the cloud cannot write them, so that a
 //! reboot that changed the pods' addresses is seen by kube-proxy and DNS on the node.
 //!
-//! Owns what the node wrote of its pods since the link was lost, by uid, until some time after it is back, and
-//! the masks (see [`super::collection`]) over objects that say otherwise. One worker puts these masks in place and
+//! Owns what the node knows better of its pods since the link was lost, by uid, until some time after it is back:
+//! what it wrote, and what the cloud took from it last but had no time to write into the endpoints. Owns too the masks (see [`super::collection`]) over objects that say otherwise. One worker puts these masks in place and
 //! takes them away; whoever changes pods or rows only leaves word of it here. A change of the cloud that is behind
 //! what the node wrote stays under the mask, so that watchers take one step back to the cloud's truth.
 //! Nothing of it is stored or sent to the cloud: after a restart it is made again from the journal.
@@ -20,7 +20,7 @@ use yurt_api::collection::ObjectKey;
 use yurt_api::representation::Encoding;
 
 use super::collection::{Collection, Upstream};
-use super::write::Written;
+use super::write::{Written, uid_of, version_of};
 use crate::respond;
 use derive::{Known, Shows};
 use pod::PodState;
@@ -34,7 +34,7 @@ pub struct Endpoints {
 
 #[derive(Default)]
 struct State {
-    /// The node's pods as it wrote them, by uid.
+    /// The node's pods as it knows them, by uid.
     pods: BTreeMap<String, PodState>,
     /// As of which version the cloud has what the node wrote of a pod (0 = not known); from then on its word
     /// about the pod counts.
@@ -64,6 +64,16 @@ impl Endpoints {
     /// The cloud has taken `pod` from the node as of `version` without a write of the kubelet.
     pub fn repaired(&self, uid: &str, pod: &Value, version: u64) {
         self.put(uid, PodState::of(pod, pod), Some(version));
+    }
+
+    /// The link is lost: this is how the node has a pod that it has not written since.
+    fn seen(&self, pod: &Value) {
+        let uid = uid_of(pod);
+        let mut state = self.lock();
+        if state.pods.get(uid).is_none_or(|pod| pod.known_at.is_some()) {
+            let known_at = Some(version_of(pod));
+            state.put(uid, PodState { known_at, ..PodState::of(pod, &Value::Null) });
+        }
     }
 
     /// The cloud has what the node wrote of a pod as of `version` (0 = not known), or never will.

@@ -17,6 +17,9 @@ pub struct PodState {
     pub terminating: bool,
     /// It is deleted, or all of its containers have ended for good.
     pub ended: bool,
+    /// The cloud knew this as of that version: what it wrote later takes it into account. `None`: nothing that it
+    /// wrote does, as far as the node knows.
+    pub known_at: Option<u64>,
 }
 
 impl PodState {
@@ -30,6 +33,7 @@ impl PodState {
             terminating: pod.pointer("/metadata/deletionTimestamp").is_some_and(Value::is_string),
             // `isPodTerminal` of `k8s.io/endpointslice/util/controller_utils.go`.
             ended: !pod.is_object() || matches!(phase, Some("Failed" | "Succeeded")),
+            known_at: None,
         }
     }
 

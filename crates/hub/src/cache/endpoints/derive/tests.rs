@@ -112,6 +112,16 @@ fn a_slice_shows_the_pod_as_the_controller_would() {
 }
 
 #[test]
+fn what_was_written_later_knows_better() {
+    for (written_at, follows) in [("4", true), ("5", false), ("6", false)] {
+        let mut slice = slice(Some(endpoint("10.0.0.1", READY)));
+        slice["metadata"]["resourceVersion"] = json!(written_at);
+        let pod = PodState { known_at: Some(5), ..pod("10.0.0.2", true) };
+        assert_eq!(derive(Shows::Slice, &slice, pod, None).is_some(), follows, "{written_at}");
+    }
+}
+
+#[test]
 fn what_a_slice_leaves_unsaid_is_said_only_when_it_changes() {
     let bare = |conditions: Value| {
         let mut endpoint = endpoint("10.0.0.1", READY);
