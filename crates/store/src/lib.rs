@@ -34,7 +34,7 @@ pub use open::{OpenReport, Opened, Options, open};
 pub use reader::{JournalFigures, Reader};
 pub use records::{
     Applied, Change, CollectionId, CollectionRecord, CollectionState, Conflict, Document, Entry, Fetched,
-    Grant, KnownPrincipal, NewEntry, Operation, Replaced, Row, VaultedToken,
+    Grant, Kept, KnownPrincipal, NewEntry, Operation, Replaced, Row, VaultedToken,
 };
 pub use seal::SealKey;
 pub use writer::{GcReport, Writer};

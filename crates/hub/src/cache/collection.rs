@@ -269,6 +269,11 @@ impl Collection {
         self.lock().masks.clone()
     }
 
+    /// The version of the local write over this object.
+    pub fn masked_by(&self, key: &ObjectKey) -> Option<u64> {
+        self.lock().masks.get(key).map(|mask| mask.version)
+    }
+
     /// Those of them that were derived.
     pub fn derived(&self) -> BTreeMap<ObjectKey, Mask> {
         let inner = self.lock();

@@ -82,6 +82,15 @@ pub struct Entry {
     pub at: i64,
 }
 
+/// What [`crate::Writer::journal_put`] did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Kept {
+    /// The numbers of the entries that were put, in their order.
+    pub seqs: Vec<u64>,
+    /// The events that the ring dropped for them, oldest first, without their bodies.
+    pub dropped: Vec<Entry>,
+}
+
 /// A write that could not be delivered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Conflict {

@@ -5,32 +5,32 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::{Durability, Session, Writer};
 use crate::error::{Result, StoreError};
-use crate::journal::{Stored, cloud_place, entry_place};
-use crate::records::{Entry, NewEntry, Operation};
+use crate::journal::{COLUMNS, Stored, cloud_place, entry_place};
+use crate::records::{Entry, Kept, NewEntry, Operation};
 use crate::recover;
 
 mod park;
 
 impl Writer {
-    /// Keeps the entries, in order, all or none; returns their numbers. They are on disk (one fsync for all)
-    /// before this returns. An entry replaces the pending one of its slot: it keeps the first date, and its
-    /// attempts begin anew.
+    /// Keeps the entries, in order, all or none; returns their numbers, and the events that had to make room.
+    /// They are on disk (one fsync for all) before this returns. An entry replaces the pending one of its slot: it
+    /// keeps the first date, and its attempts begin anew.
     ///
     /// # Errors
     /// [`StoreError::TooMuch`] when the journal would exceed [`crate::Options::journal_max_entries`] or
     /// [`crate::Options::journal_max_bytes`]; what the disk says.
-    pub fn journal_put(&mut self, entries: &[NewEntry]) -> Result<Vec<u64>> {
+    pub fn journal_put(&mut self, entries: &[NewEntry]) -> Result<Kept> {
         if entries.is_empty() {
-            return Ok(Vec::new());
+            return Ok(Kept::default());
         }
         let sequence = self.sequence;
         // A failed commit may still be found after power loss: its numbers are not given again.
         self.sequence.skip(entries.len() as u64);
-        let (seqs, after, dropped) = self.transact(Durability::Power, |session, effects| {
+        let (kept, after) = self.transact(Durability::Power, |session, effects| {
             let (first, after) = sequence.take(session, entries.len() as u64)?;
             let seqs: Vec<u64> = (first..).take(entries.len()).collect();
             for (entry, seq) in entries.iter().zip(&seqs) {
@@ -38,12 +38,13 @@ impl Writer {
                 effects.wrote(entry.body.len() + 1000);
             }
             let dropped = drop_oldest_events(session)?;
+            effects.pages += 4 * dropped.len() as u64;
             check_bounds(session)?;
-            Ok((seqs, after, dropped))
+            Ok((Kept { seqs, dropped }, after))
         })?;
         self.sequence = after;
-        self.events_dropped.fetch_add(dropped, Ordering::Relaxed);
-        Ok(seqs)
+        self.events_dropped.fetch_add(kept.dropped.len() as u64, Ordering::Relaxed);
+        Ok(kept)
     }
 
     /// Forgets entries that were delivered. Numbers that are not there are passed over.
@@ -142,13 +143,18 @@ fn insert(conn: &Connection, table: &str, s: &Stored, body: &[u8]) -> Result<()>
     Ok(())
 }
 
-/// The ring of events: newest kept.
-fn drop_oldest_events(session: &Session<'_>) -> Result<u64> {
-    let mut drop = session.conn.prepare_cached(
+/// The ring of events: newest kept. Returns the others in their order, without their bodies.
+fn drop_oldest_events(session: &Session<'_>) -> Result<Vec<Entry>> {
+    let sql = format!(
         "DELETE FROM journal WHERE operation = ?1 AND seq NOT IN
-         (SELECT seq FROM journal WHERE operation = ?1 ORDER BY seq DESC LIMIT ?2)",
-    )?;
-    Ok(drop.execute(params![Operation::Event.as_str(), session.limits.events_max])? as u64)
+         (SELECT seq FROM journal WHERE operation = ?1 ORDER BY seq DESC LIMIT ?2) RETURNING {COLUMNS}"
+    );
+    let mut drop = session.conn.prepare_cached(&sql)?;
+    let bare = |row: &Row<'_>| Ok(Stored::read(row)?.entry(Vec::new()));
+    let gone = drop.query_map(params![Operation::Event.as_str(), session.limits.events_max], bare)?;
+    let mut dropped = gone.map(|row| row?).collect::<Result<Vec<_>>>()?;
+    dropped.sort_by_key(|entry| entry.seq);
+    Ok(dropped)
 }
 
 fn check_bounds(session: &Session<'_>) -> Result<()> {

@@ -124,10 +124,10 @@ fn a_list_stops_when_told_and_unknown_collections_are_said() {
 fn the_journal_coalesces_parks_and_never_repeats_a_number() {
     let dir = tempfile::tempdir().unwrap();
     let mut store = open(dir.path());
-    let seqs = store.writer.journal_put(&[entry("a", "1"), entry("b", "2")]).unwrap();
+    let seqs = store.writer.journal_put(&[entry("a", "1"), entry("b", "2")]).unwrap().seqs;
     store.writer.journal_attempt(seqs[0]).unwrap();
     let later = yurt_store::NewEntry { at: 200, ..entry("a", "3") };
-    let again = store.writer.journal_put(&[later]).unwrap();
+    let again = store.writer.journal_put(&[later]).unwrap().seqs;
     let journal = store.reader.journal().unwrap();
     let bodies: Vec<_> = journal.iter().map(|e| (e.seq, e.body.as_slice(), e.first_at, e.attempts)).collect();
     assert_eq!(bodies, [(seqs[1], b"2".as_slice(), 100, 0), (again[0], b"3", 100, 0)]);
@@ -161,10 +161,13 @@ fn the_journal_is_bounded_and_events_are_a_ring() {
     assert!(matches!(full, StoreError::TooMuch { limit: 3, .. }) && full.retriable());
     store.writer.journal_put(&[entry("c", "coalesced")]).unwrap();
     assert!(store.writer.journal_put(&[entry("c", &"x".repeat(1001))]).is_err());
+    let event = |slot| yurt_store::NewEntry { operation: Operation::Event, ..entry(slot, slot) };
+    let mut dropped = Vec::new();
     for slot in ["e1", "e2", "e3"] {
-        let event = yurt_store::NewEntry { operation: Operation::Event, ..entry(slot, slot) };
-        store.writer.journal_put(&[event]).unwrap();
+        dropped.extend(store.writer.journal_put(&[event(slot)]).unwrap().dropped);
     }
+    let told: Vec<_> = dropped.iter().map(|e| (e.slot.as_str(), &e.key, e.body.len())).collect();
+    assert_eq!(told, [("e1", &event("e1").key, 0)], "who is told what had to go can forget it");
     let slots: Vec<String> = store.reader.journal().unwrap().into_iter().map(|e| e.slot).collect();
     assert_eq!(slots, ["a", "b", "c", "e2", "e3"]);
     assert_eq!(store.writer.events_dropped().load(std::sync::atomic::Ordering::Relaxed), 1);

@@ -123,7 +123,7 @@ fn secrets_are_nowhere_in_the_folder() {
     store.writer.put_review(&[1; 32], SECRET, 1).unwrap();
     let token = VaultedToken { slot: [1; 32], expires_at: 9, body: SECRET.into(), observed_at: 5 };
     store.writer.put_token(&token).unwrap();
-    let seqs = store.writer.journal_put(&[entry("a", std::str::from_utf8(SECRET).unwrap())]).unwrap();
+    let seqs = store.writer.journal_put(&[entry("a", std::str::from_utf8(SECRET).unwrap())]).unwrap().seqs;
     store.writer.journal_put(&[entry("b", std::str::from_utf8(SECRET).unwrap())]).unwrap();
     store.writer.journal_park(seqs[0], "why", Some(SECRET), 1).unwrap();
     assert_eq!(store.reader.fetched(&fetched.resource, &fetched.key, "", None).unwrap(), Some(fetched));

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 use yurt_api::collection::ObjectKey;
-use yurt_store::{Change, CollectionId, CollectionState, Opened, Row};
+use yurt_store::{Change, CollectionId, CollectionState, NewEntry, Opened, Operation, Options, Row};
 
-use crate::samples::{entry, header, key, list, list_in, open, row};
+use crate::samples::{entry, header, key, list, list_in, options, row};
 
 /// A body's length and content by one number.
 type Seed = u16;
@@ -26,6 +26,11 @@ enum Op {
     Reopen { closed: bool },
 }
 
+/// Slots from here on are of events.
+const EVENTS: u8 = 5;
+/// How many of them the journal keeps.
+const EVENTS_MAX: usize = 3;
+
 /// Secrets are among them: sealed bodies must come back like any others.
 const RESOURCES: [&str; 3] = ["pods", "secrets", "nodes"];
 
@@ -40,7 +45,7 @@ fn op() -> impl Strategy<Value = Op> {
         1 => (which(), 1_u64..60, 0_i64..200).prop_map(|(which, rv, now)| Op::Progress { which, rv, now }),
         1 => (which(), state).prop_map(|(which, state)| Op::State { which, state }),
         1 => which().prop_map(|which| Op::Remove { which }),
-        2 => (prop::collection::vec(0_u8..5, 1..4), any::<Seed>()).prop_map(|(slots, body)| Op::Put { slots, body }),
+        2 => (prop::collection::vec(0_u8..12, 1..7), any::<Seed>()).prop_map(|(slots, body)| Op::Put { slots, body }),
         1 => any::<usize>().prop_map(|nth| Op::Attempt { nth }),
         1 => any::<usize>().prop_map(|nth| Op::Deliver { nth }),
         1 => any::<usize>().prop_map(|nth| Op::Park { nth }),
@@ -179,13 +184,26 @@ impl Model {
 
     fn put(&mut self, store: &mut Opened, slots: &[u8], body: Seed) {
         let body = format!("{body}");
-        let entries: Vec<_> = slots.iter().map(|slot| entry(&slot.to_string(), &body)).collect();
-        let seqs = store.writer.journal_put(&entries).unwrap();
-        for (seq, entry) in seqs.into_iter().zip(entries) {
+        let entries: Vec<_> = slots.iter().map(|slot| write(*slot, &body)).collect();
+        let kept = store.writer.journal_put(&entries).unwrap();
+        for (seq, entry) in kept.seqs.into_iter().zip(entries) {
             self.number(seq);
             self.journal.retain(|_, (slot, ..)| *slot != entry.slot);
             self.journal.insert(seq, (entry.slot, body.clone(), 0));
         }
+        let dropped = self.drop_oldest_events();
+        let named: Vec<_> = kept.dropped.iter().map(|e| (e.seq, e.slot.clone(), e.uid.clone())).collect();
+        assert_eq!(named, dropped);
+    }
+
+    /// Those beyond the newest of them: number, slot, uid.
+    fn drop_oldest_events(&mut self) -> Vec<(u64, String, String)> {
+        let events = self.journal.iter().filter(|(_, (slot, ..))| slot.parse::<u8>().unwrap() >= EVENTS);
+        let mut events: Vec<_> =
+            events.map(|(seq, (slot, ..))| (*seq, slot.clone(), format!("uid-{slot}"))).collect();
+        events.truncate(events.len().saturating_sub(EVENTS_MAX));
+        self.journal.retain(|seq, _| events.iter().all(|(gone, ..)| gone != seq));
+        events
     }
 
     fn nth(&self, nth: usize) -> Option<u64> {
@@ -221,6 +239,15 @@ impl Model {
         let conflicts: Vec<u64> = store.reader.conflicts().unwrap().iter().map(|c| c.entry.seq).collect();
         assert_eq!(conflicts, parked);
     }
+}
+
+fn write(slot: u8, body: &str) -> NewEntry {
+    let operation = if slot >= EVENTS { Operation::Event } else { Operation::Status };
+    NewEntry { operation, ..entry(&slot.to_string(), body) }
+}
+
+fn open(dir: &std::path::Path) -> Opened {
+    yurt_store::open(Options { events_max: EVENTS_MAX, ..options(dir) }).unwrap()
 }
 
 fn change_key(change: &Change) -> &ObjectKey {

@@ -67,7 +67,7 @@ fn step(writer: &mut Writer, n: u64) {
     }
     say(&format!("state {n}"));
     let entries = [numbered(n, 0), numbered(n, 1)];
-    for seq in writer.journal_put(&entries[..1 + (n % 2) as usize]).unwrap() {
+    for seq in writer.journal_put(&entries[..1 + (n % 2) as usize]).unwrap().seqs {
         say(&format!("kept {seq} {n}"));
         if seq % 3 == 0 {
             say(&format!("removing {seq}"));

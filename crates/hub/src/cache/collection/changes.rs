@@ -173,25 +173,35 @@ impl Collection {
     /// Takes a mask away whose end no upstream change will tell, and leads watchers to `row`.
     pub fn settle(&self, key: &ObjectKey, row: Option<&Row>) {
         let mut inner = self.lock();
+        let version = inner.version;
+        self.uncover(&mut inner, key, row, version);
+        drop(inner);
+        self.news.send_replace(());
+    }
+
+    /// Takes back a local write while others stay: watchers hear of it as of `version`, a local one.
+    pub fn unmask(&self, key: &ObjectKey, version: u64, row: Option<&Row>) {
+        let row = row.map(|row| Row { body: self.at_version(&row.body, version), ..row.clone() });
+        let mut inner = self.lock();
+        self.uncover(&mut inner, key, row.as_ref(), version);
+        drop(inner);
+        self.news.send_replace(());
+    }
+
+    fn uncover(&self, inner: &mut Inner, key: &ObjectKey, row: Option<&Row>, version: u64) {
         if row.is_some_and(|row| row.resource_version > inner.version) {
             // A change that is stored and about to be told: it takes the mask away itself.
             return;
         }
         let Some(mask) = inner.masks.remove(key) else { return };
         let before = self.before(mask.body.as_ref());
-        let version = inner.version;
         let (kind, object) = match (row, &mask.body) {
             (Some(row), Some(_)) => (EventType::Modified, self.object_form(&row.body)),
             (Some(row), None) => (EventType::Added, self.object_form(&row.body)),
             (None, Some(body)) => (EventType::Deleted, self.object_form(&self.at_version(body, version))),
-            (None, None) => {
-                inner.lead();
-                return;
-            }
+            (None, None) => return inner.lead(),
         };
-        self.push(&mut inner, version, kind, key, object, None, before);
-        drop(inner);
-        self.news.send_replace(());
+        self.push(inner, version, kind, key, object, None, before);
     }
 
     #[allow(clippy::too_many_arguments)]

@@ -125,14 +125,39 @@ impl Cache {
             body: serde_json::to_vec(&written).unwrap_or_default(),
             at: clock::unix(),
         };
-        let seqs = self.front.write(move |w| w.journal_put(&[entry])).await?;
-        let seq = seqs.first().copied().ok_or(FrontError::Closed)?;
+        let kept = self.front.write(move |w| w.journal_put(&[entry])).await?;
+        let seq = kept.seqs.first().copied().ok_or(FrontError::Closed)?;
         let version = ring::LOCAL + seq;
         self.metrics.journaled.inc();
         self.overlay.journal_grew();
         set_version(&mut written.object, version);
         self.put_over(resource, key, uid, operation, version, written).await?;
+        for gone in &kept.dropped {
+            self.forget(gone).await;
+        }
         Ok(version)
+    }
+
+    /// The ring has dropped this event, and the cloud will never hear of it: nobody sees it from now on.
+    async fn forget(&self, event: &Entry) {
+        self.release(event, 0).await;
+        for collection in self.registry.of(&event.resource) {
+            if let Err(error) = self.uncover(&collection, event).await {
+                // What was released goes at the latest when the link is back.
+                tracing::warn!(%error, "an event that the journal dropped is still shown");
+            }
+        }
+    }
+
+    async fn uncover(&self, collection: &Arc<Collection>, event: &Entry) -> Result<(), FrontError> {
+        let local = ring::LOCAL + event.seq;
+        if collection.masked_by(&event.key) != Some(local) {
+            return Ok(());
+        }
+        let row = self.base_json(collection, &event.key).await?;
+        let version = ring::LOCAL + self.front.write(|w| w.next_local_version()).await?;
+        collection.unmask(&event.key, version, row.as_ref());
+        Ok(())
     }
 
     async fn put_over(

@@ -1,0 +1,103 @@
+//! P9: what an outage of weeks or a busy node would make grow has an end, and nothing of what is let go stays in
+//! the way.
+
+use rusqlite::{Connection, OpenFlags};
+use serde_json::{Value, json};
+use yurt_testkit::client::Client;
+use yurt_testkit::cluster::Cluster;
+use yurt_testkit::objects;
+
+use crate::bed::*;
+use crate::kubelet::*;
+
+const EVENTS: &str = "/api/v1/namespaces/default/events";
+/// As many events as the journal keeps (docs/configuration.md).
+const RING: usize = 1000;
+
+fn event(name: &str, count: u64) -> Value {
+    json!({"apiVersion": "v1", "kind": "Event", "count": count, "reason": "BackOff",
+        "metadata": {"name": name, "namespace": "default"},
+        "involvedObject": {"kind": "Pod", "namespace": "default", "name": "web"}})
+}
+
+async fn tell(kubelet: &Client, name: &str) {
+    kubelet.post(EVENTS, &event(name, 1)).await.unwrap().expect(201);
+}
+
+/// Scenario: a pod crashes again and again while the cloud is away for weeks.
+#[tokio::test]
+async fn events_that_the_ring_dropped_are_forgotten() {
+    let cluster = with_pods().await;
+    let kubelet = node(&cluster);
+    cluster.api.create(event("before", 1));
+    let ann = reader(&cluster, "ann", &["events"]);
+    let (_, mut stream) = informer(&ann, EVENTS, JSON).await;
+    until_collection(&cluster, &["events"], "live").await;
+    cut(&cluster).await;
+    // Read all the while: a watcher that falls behind is told to list again.
+    let watcher = tokio::spawn(async move {
+        let (mut last, mut version) = (String::new(), 0);
+        while last != "DELETED oldest" {
+            let next = stream.next_change(SOON).await.unwrap();
+            assert!(next.version() > version, "versions grow: {} after {version}", next.version());
+            (last, version) = (format!("{} {}", next.kind, next.name()), next.version());
+        }
+    });
+    let more = json!({"count": 2});
+    tell(&kubelet, "oldest").await;
+    kubelet.patch(&format!("{EVENTS}/oldest"), STRATEGIC, &more).await.unwrap().expect(200);
+    for n in 1..RING {
+        tell(&kubelet, &format!("e-{n:04}")).await;
+    }
+    assert_eq!(ann.get(&format!("{EVENTS}/oldest")).await.unwrap().expect(200).json()["count"], 2);
+    tell(&kubelet, "newest").await;
+    // Nobody is shown any more what the cloud will never hear of.
+    within("the watcher hears that it is gone", SOON, watcher).await.unwrap();
+    let list = ann.get(EVENTS).await.unwrap().expect(200);
+    let listed = names(&list);
+    assert_eq!(listed.len(), RING + 1, "those of the ring, and the one of the cloud");
+    assert!(listed.contains(&"newest".to_owned()) && !listed.contains(&"oldest".to_owned()));
+    ann.get(&format!("{EVENTS}/oldest")).await.unwrap().expect(404);
+    mend(&cluster).await;
+    // Dropped events do not stand in the way of what the node says of them now.
+    let answer = kubelet.post(EVENTS, &event("oldest", 1)).await.unwrap().expect(201);
+    assert_eq!(source(&answer), "cloud");
+    let answer = kubelet.patch(&format!("{EVENTS}/oldest"), STRATEGIC, &more).await.unwrap().expect(200);
+    assert_eq!(source(&answer), "cloud", "it does not wait behind an entry that is not there");
+}
+
+/// Grants of a user on disk.
+fn grants(cluster: &Cluster, user: &str) -> i64 {
+    let file = cluster.hub.options.root.join("cache/store.db");
+    let store = Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
+    let sql = "SELECT count(*) FROM remembered WHERE what = 'grant' AND owner = ?1";
+    store.query_row(sql, [user], |row| row.get(0)).unwrap()
+}
+
+/// A node that runs Jobs has a new pod name every minute, for years.
+#[tokio::test]
+async fn the_kubelet_may_read_its_pods_without_a_grant_for_each() {
+    let mut cluster = with_pods().await;
+    let kubelet = node(&cluster);
+    let job = |n: u32| format!("job-{n}");
+    for n in 0..30 {
+        cluster.api.create(objects::pod("default", &job(n), NODE));
+    }
+    eventually("the node holds its pods", async || {
+        let held = kubelet.get(&format!("{OWN_PODS}&resourceVersion=0")).await.unwrap().expect(200);
+        source(&held).starts_with("cache") && names(&held).len() == 32
+    })
+    .await;
+    let user = "system:node:edge-1";
+    let before = grants(&cluster, user);
+    for n in 0..30 {
+        kubelet.get(&format!("{PODS}/{}", job(n))).await.unwrap().expect(200);
+    }
+    kubelet.get("/api/v1/namespaces/default/services/kubernetes").await.unwrap();
+    eventually("what nothing else allows is written down", async || grants(&cluster, user) > before).await;
+    cut(&cluster).await;
+    cluster.hub.crash_and_restart().await;
+    assert_eq!(grants(&cluster, user), before + 1);
+    let again = node(&cluster).get(&format!("{PODS}/{}", job(7))).await.unwrap().expect(200);
+    assert!(source(&again).starts_with("cache"), "and may read them all offline");
+}
