@@ -170,12 +170,13 @@ impl Admin {
     }
 
     /// What others count.
-    fn counters(&self) -> [(&'static str, u64); 5] {
+    fn counters(&self) -> [(&'static str, u64); 6] {
         let damages: usize = self.cache.registry.all().iter().map(|c| c.damages()).sum();
         [
             ("panics", tasks::panics()),
             ("store_failures", self.cache.front.failures()),
             ("events_dropped", self.cache.front.events_dropped()),
+            ("grants_dropped", self.cache.grants.dropped()),
             ("damaged_collections", damages as u64),
             ("journal_unreadable", self.cache.unreadable_entries()),
         ]

@@ -5,6 +5,7 @@
 //! from upstream once.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use yurt_api::request::ResourceRequest;
@@ -15,6 +16,11 @@ use crate::clock;
 
 /// Principals and users whose grants are kept in memory; the store has them all.
 const MAX_IN_MEMORY: usize = 512;
+/// Grants that are kept in memory, of all users together; as many as the store has.
+const MAX_GRANTS: usize = 10_000;
+/// Grants that one user may have. Beyond them those of one object go first, the oldest of them before the others:
+/// whoever reads by name reads ever new names.
+const MAX_OF_USER: usize = 512;
 /// A grant older than this many seconds is asked for again before a collection is shared online.
 const FRESH: i64 = 300;
 
@@ -35,12 +41,24 @@ pub struct Grants {
     principals: Mutex<HashMap<[u8; 32], Arc<KnownPrincipal>>>,
     users: Mutex<HashMap<String, Vec<Grant>>>,
     asking: Mutex<HashMap<[u8; 32], Arc<tokio::sync::Mutex<()>>>>,
+    dropped: AtomicU64,
 }
 
 impl Grants {
     /// The grants in this store.
     pub fn new(front: Front) -> Self {
-        Grants { front, principals: Mutex::default(), users: Mutex::default(), asking: Mutex::default() }
+        Grants {
+            front,
+            principals: Mutex::default(),
+            users: Mutex::default(),
+            asking: Mutex::default(),
+            dropped: AtomicU64::new(0),
+        }
+    }
+
+    /// Grants that were forgotten since the start because their users have newer ones.
+    pub fn dropped(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
     }
 
     /// Who a token stands for, if that was ever learned. Expiry is not asked: offline the last token
@@ -65,10 +83,11 @@ impl Grants {
     /// What is remembered of the user's right to this read.
     pub async fn verdict(&self, user: &str, request: &ResourceRequest) -> Result<Verdict, FrontError> {
         self.load(user).await?;
+        let wanted = Wanted::of(request);
         let users = lock(&self.users);
         let newest = users
             .get(user)
-            .and_then(|held| held.iter().filter(|g| g.allowed && covers(g, request)).map(|g| g.at).max());
+            .and_then(|held| held.iter().filter(|g| g.allowed && covers(g, &wanted)).map(|g| g.at).max());
         Ok(match newest {
             Some(at) if clock::unix() - at < FRESH => Verdict::Fresh,
             Some(_) => Verdict::Old,
@@ -80,13 +99,25 @@ impl Grants {
     pub async fn record(&self, user: &str, request: &ResourceRequest) -> Result<(), FrontError> {
         self.load(user).await?;
         let grant = grant(user, request);
-        {
+        let gone = {
             let mut users = lock(&self.users);
             let held = users.entry(user.to_owned()).or_default();
             held.retain(|g| !same(g, &grant));
             held.push(grant.clone());
-        }
-        self.front.write(move |w| w.put_grant(&grant)).await
+            let gone = shorten(held);
+            let all: usize = users.values().map(Vec::len).sum();
+            if all > MAX_GRANTS {
+                users.retain(|name, _| name == user);
+            }
+            gone
+        };
+        self.dropped.fetch_add(gone.len() as u64, Ordering::Relaxed);
+        self.front
+            .write(move |w| {
+                w.put_grant(&grant)?;
+                gone.iter().try_for_each(|grant| w.remove_grant(grant))
+            })
+            .await
     }
 
     /// Forgets every grant that the cloud has just contradicted by refusing the user this read.
@@ -95,7 +126,8 @@ impl Grants {
         let gone: Vec<Grant> = {
             let mut users = lock(&self.users);
             let Some(held) = users.get_mut(user) else { return Ok(()) };
-            let (gone, kept) = std::mem::take(held).into_iter().partition(|g| covers(g, request));
+            let wanted = Wanted::of(request);
+            let (gone, kept) = std::mem::take(held).into_iter().partition(|g| covers(g, &wanted));
             *held = kept;
             gone
         };
@@ -123,8 +155,14 @@ impl Grants {
             return Ok(());
         }
         let name = user.to_owned();
-        let stored = self.front.read(move |r| r.grants(&name)).await?;
-        bounded(&mut lock(&self.users)).entry(user.to_owned()).or_insert(stored);
+        let mut stored = self.front.read(move |r| r.grants(&name)).await?;
+        shorten(&mut stored);
+        let mut users = lock(&self.users);
+        let all: usize = users.values().map(Vec::len).sum();
+        if all + stored.len() > MAX_GRANTS {
+            users.clear();
+        }
+        bounded(&mut users).entry(user.to_owned()).or_insert(stored);
         Ok(())
     }
 }
@@ -155,22 +193,55 @@ fn grant(user: &str, request: &ResourceRequest) -> Grant {
     }
 }
 
+/// Whether both answer the same question.
 fn same(a: &Grant, b: &Grant) -> bool {
-    Grant { at: 0, ..a.clone() } == Grant { at: 0, ..b.clone() }
+    (&a.verb, &a.group, &a.resource, &a.subresource) == (&b.verb, &b.group, &b.resource, &b.subresource)
+        && (&a.namespace, &a.name, &a.selector) == (&b.namespace, &b.name, &b.selector)
+}
+
+/// Takes away what is beyond the bound of one user.
+fn shorten(held: &mut Vec<Grant>) -> Vec<Grant> {
+    let beyond = held.len().saturating_sub(MAX_OF_USER);
+    if beyond > 0 {
+        held.sort_by_key(|grant| (grant.name.is_empty(), grant.at));
+    }
+    held.drain(..beyond).collect()
+}
+
+/// What authorization looks at in a request.
+struct Wanted<'a> {
+    verb: &'a str,
+    group: &'a str,
+    resource: &'a str,
+    subresource: &'a str,
+    namespace: &'a str,
+    name: &'a str,
+    selector: String,
+}
+
+impl<'a> Wanted<'a> {
+    fn of(request: &'a ResourceRequest) -> Self {
+        Wanted {
+            verb: request.verb.as_str(),
+            group: &request.resource.group,
+            resource: &request.resource.resource,
+            subresource: request.subresource.as_deref().unwrap_or_default(),
+            namespace: request.authorization_namespace().unwrap_or_default(),
+            name: request.authorization_name().unwrap_or_default(),
+            selector: selector(request),
+        }
+    }
 }
 
 /// Whether the grant reaches as far as the request: the same verb and resource, and a scope, name and
 /// selector that are the same or wider.
-fn covers(grant: &Grant, request: &ResourceRequest) -> bool {
+fn covers(grant: &Grant, wanted: &Wanted<'_>) -> bool {
     let within = |granted: &str, asked: &str| granted.is_empty() || granted == asked;
-    let wanted = selector(request);
-    let (granted, asked) = (parts_of(&grant.selector), parts_of(&wanted));
-    grant.verb == request.verb.as_str()
-        && grant.group == request.resource.group
-        && grant.resource == request.resource.resource
-        && grant.subresource == request.subresource.as_deref().unwrap_or_default()
-        && within(&grant.namespace, request.authorization_namespace().unwrap_or_default())
-        && within(&grant.name, request.authorization_name().unwrap_or_default())
+    let (granted, asked) = (parts_of(&grant.selector), parts_of(&wanted.selector));
+    (grant.verb.as_str(), grant.group.as_str()) == (wanted.verb, wanted.group)
+        && (grant.resource.as_str(), grant.subresource.as_str()) == (wanted.resource, wanted.subresource)
+        && within(&grant.namespace, wanted.namespace)
+        && within(&grant.name, wanted.name)
         && within(granted.0, asked.0)
         && within(granted.1, asked.1)
 }
@@ -229,7 +300,39 @@ mod tests {
         ];
         for (granted, asked, expected) in cases {
             let held = grant("u", &request(granted.0, granted.1));
-            assert_eq!(covers(&held, &request(asked.0, asked.1)), expected, "{granted:?} for {asked:?}");
+            assert_eq!(
+                covers(&held, &Wanted::of(&request(asked.0, asked.1))),
+                expected,
+                "{granted:?} for {asked:?}"
+            );
+        }
+    }
+
+    /// P9: a user that reads ever new names keeps what opens more than a name, and the newest names; in memory and
+    /// on disk.
+    #[tokio::test]
+    async fn the_grants_of_one_user_have_an_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let key = yurt_store::SealKey::from_bytes([7; 32]);
+        let opened = yurt_store::open(yurt_store::Options::new(dir.path(), key)).unwrap();
+        let (front, _threads) = Front::start(opened.writer, opened.reader).unwrap();
+        let grants = Grants::new(front.clone());
+        let wide = request("/api/v1/pods", "");
+        let named = |n: usize| request(&format!("/api/v1/namespaces/a/pods/p-{n}"), "");
+        grants.record("u", &wide).await.unwrap();
+        grants.record("other", &named(0)).await.unwrap();
+        for n in 0..MAX_OF_USER + 9 {
+            grants.record("u", &named(n)).await.unwrap();
+        }
+        let stored = front.read(|r| r.grants("u")).await.unwrap();
+        assert_eq!((stored.len(), grants.dropped()), (MAX_OF_USER, 10));
+        for grants in [grants, Grants::new(front)] {
+            let verdict = async |user, request| grants.verdict(user, &request).await.unwrap();
+            assert_eq!(verdict("u", wide.clone()).await, Verdict::Fresh);
+            assert_eq!(verdict("other", named(0)).await, Verdict::Fresh);
+            assert_eq!(verdict("u", named(9)).await, Verdict::Unknown, "the oldest name is gone");
+            assert_eq!(verdict("u", named(10)).await, Verdict::Fresh);
+            assert_eq!(verdict("u", named(MAX_OF_USER + 8)).await, Verdict::Fresh);
         }
     }
 }

@@ -49,7 +49,7 @@ async fn events_that_the_ring_dropped_are_forgotten() {
     for n in 1..RING {
         tell(&kubelet, &format!("e-{n:04}")).await;
     }
-    assert_eq!(ann.get(&format!("{EVENTS}/oldest")).await.unwrap().expect(200).json()["count"], 2);
+    assert_eq!(kubelet.get(&format!("{EVENTS}/oldest")).await.unwrap().expect(200).json()["count"], 2);
     tell(&kubelet, "newest").await;
     // Nobody is shown any more what the cloud will never hear of.
     within("the watcher hears that it is gone", SOON, watcher).await.unwrap();
@@ -57,7 +57,7 @@ async fn events_that_the_ring_dropped_are_forgotten() {
     let listed = names(&list);
     assert_eq!(listed.len(), RING + 1, "those of the ring, and the one of the cloud");
     assert!(listed.contains(&"newest".to_owned()) && !listed.contains(&"oldest".to_owned()));
-    ann.get(&format!("{EVENTS}/oldest")).await.unwrap().expect(404);
+    not_held(&kubelet.get(&format!("{EVENTS}/oldest")).await.unwrap(), "an event that was dropped");
     mend(&cluster).await;
     // Dropped events do not stand in the way of what the node says of them now.
     let answer = kubelet.post(EVENTS, &event("oldest", 1)).await.unwrap().expect(201);
@@ -84,7 +84,7 @@ async fn the_kubelet_may_read_its_pods_without_a_grant_for_each() {
         cluster.api.create(objects::pod("default", &job(n), NODE));
     }
     eventually("the node holds its pods", async || {
-        let held = kubelet.get(&format!("{OWN_PODS}&resourceVersion=0")).await.unwrap().expect(200);
+        let held = kubelet.get_as(&format!("{OWN_PODS}&resourceVersion=0"), PROTOBUF).await.unwrap();
         source(&held).starts_with("cache") && names(&held).len() == 32
     })
     .await;

@@ -86,6 +86,7 @@ async fn status_and_metrics_tell_what_is_held() {
         "panics_total",
         "store_failures_total",
         "events_dropped_total",
+        "grants_dropped_total",
         "damaged_collections_total",
     ];
     for name in bounds {
