@@ -1,10 +1,13 @@
 //! Random operations against the store and against maps: they must agree after every step.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 use yurt_api::collection::ObjectKey;
-use yurt_store::{Change, CollectionId, CollectionState, NewEntry, Opened, Operation, Options, Row};
+use yurt_store::{
+    Change, CollectionId, CollectionState, NewEntry, Opened, Operation, Options, Row, StoreError,
+};
 
 use crate::samples::{entry, header, key, list, list_in, options, row};
 
@@ -246,8 +249,15 @@ fn write(slot: u8, body: &str) -> NewEntry {
     NewEntry { operation, ..entry(&slot.to_string(), body) }
 }
 
+/// A child process that another test begins at this moment has the lock for as long as it takes to execute.
 fn open(dir: &std::path::Path) -> Opened {
-    yurt_store::open(Options { events_max: EVENTS_MAX, ..options(dir) }).unwrap()
+    let patience = Instant::now() + Duration::from_secs(10);
+    loop {
+        match yurt_store::open(Options { events_max: EVENTS_MAX, ..options(dir) }) {
+            Err(StoreError::Locked) if Instant::now() < patience => std::thread::yield_now(),
+            opened => return opened.unwrap(),
+        }
+    }
 }
 
 fn change_key(change: &Change) -> &ObjectKey {
