@@ -182,7 +182,7 @@ impl Admin {
         ]
     }
 
-    async fn gauges(&self) -> [(&'static str, u64); 8] {
+    async fn gauges(&self) -> [(&'static str, u64); 9] {
         let journal = self.cache.front.read(|r| r.journal_figures()).await.unwrap_or_default();
         let state = self.connectivity.now().state;
         let collections = self.cache.registry.all();
@@ -196,6 +196,7 @@ impl Admin {
             ("journal_entries", journal.entries),
             ("conflicts", journal.conflicts),
             ("upstream_connections", self.cloud.connections()),
+            ("kept_bytes", self.cache.room.taken()),
             ("store_set_aside", u64::from(matches!(self.cache.found.report, OpenReport::Damaged { .. }))),
         ]
     }

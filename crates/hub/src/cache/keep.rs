@@ -30,7 +30,7 @@ pub enum NotKept {
     /// It does not go on where the page before it ended: of another version, or another type.
     #[error("pages-differ")]
     PagesDiffer,
-    /// The pages of the list are too large together.
+    /// It is larger than what is taken into memory, or the pages of the list are together.
     #[error("too-large")]
     TooLarge,
     /// It cannot be read, or has no version.
@@ -45,9 +45,15 @@ pub enum NotKept {
     /// Too many collections are held.
     #[error("too-many")]
     TooMany,
+    /// Other answers take the memory for those that are kept.
+    #[error("no-room")]
+    NoRoom,
     /// The store failed.
     #[error("store")]
     Store,
+    /// The store does not come to an end with it; it may be kept later.
+    #[error("slow-store")]
+    SlowStore,
 }
 
 impl From<FrontError> for NotKept {

@@ -16,6 +16,7 @@ mod read;
 mod reflector;
 mod registry;
 pub mod ring;
+mod room;
 pub mod version;
 mod watch;
 pub mod write;
@@ -28,10 +29,12 @@ use yurt_store::OpenReport;
 pub use collection::Collection;
 pub use endpoints::Endpoints;
 pub use front::{Front, FrontError, StoreThreads};
+pub use keep::NotKept;
 pub use pages::{Pages, Turn};
 pub use read::{ListAnswer, ListView, ObjectAnswer, ObjectView, Scope};
 pub(crate) use reflector::percent;
 pub use registry::{Filling, Registry};
+pub use room::{Room, Share};
 pub use watch::{Served, WatchPlan, WatchRequest};
 
 use crate::cloud::Cloud;
@@ -68,6 +71,8 @@ pub struct Cache {
     pub overlay: Overlay,
     /// What Services' endpoints have to follow.
     pub endpoints: Endpoints,
+    /// The memory for answers that are to be kept.
+    pub room: Room,
     /// How the store was found at the start.
     pub found: Found,
     filling: Filling,
@@ -99,6 +104,7 @@ impl Cache {
             grants: Grants::new(front.clone()),
             overlay: Overlay::default(),
             endpoints: Endpoints::default(),
+            room: Room::default(),
             found,
             filling: Filling::default(),
             pages: Arc::default(),

@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use http::{HeaderValue, Response, StatusCode, header};
 use yurt_store::Document;
 
-use super::upstream::{Trouble, whole};
+use super::upstream::Trouble;
 use super::{Asked, Pipeline, text};
 use crate::clock;
 use crate::identify::Caller;
@@ -38,36 +39,34 @@ impl Pipeline {
         }
     }
 
+    /// Passes a document on, and remembers it when it is whole.
     async fn remember_document(
-        &self,
+        self: &Arc<Self>,
         asked: Asked,
         answer: Response<crate::cloud::Received>,
     ) -> Response<Body> {
         if answer.status() != StatusCode::OK {
             return self.pass_on(&asked, answer).await;
         }
-        let (parts, body) = answer.into_parts();
-        let body = match whole(body, MAX_DOCUMENT).await {
-            Ok(body) => body,
-            Err(error) => {
-                return asked
-                    .refuse(Reason::Offline, format!("the answer of the cloud was cut short: {error}"));
-            }
-        };
-        let value = |name| text(&parts.headers, name).map(str::to_owned);
+        let value = |name| text(answer.headers(), name).map(str::to_owned);
         let document = Document {
             path: path_of(&asked),
             accept: text(&asked.parts.headers, header::ACCEPT).unwrap_or("*/*").to_owned(),
-            status: parts.status.as_u16(),
+            status: answer.status().as_u16(),
             content_type: value(header::CONTENT_TYPE).unwrap_or_default(),
             etag: value(header::ETAG),
-            body: body.clone(),
+            body: Bytes::new(),
             observed_at: clock::unix(),
         };
-        // Offline these are for callers that are known: learn this one.
-        let _ = self.learn_user(&asked.caller).await;
-        self.cache.keep_document(document).await;
-        self.pass_whole(parts, body)
+        let (pipeline, caller) = (Arc::clone(self), asked.caller.clone());
+        let keep = Box::new(move |body: Bytes| -> BoxFuture<'static, ()> {
+            Box::pin(async move {
+                // Offline these are for callers that are known: learn this one.
+                let _ = pipeline.learn_user(&caller).await;
+                pipeline.cache.keep_document(Document { body, ..document }).await;
+            })
+        });
+        self.pass_and_keep(&asked, answer, MAX_DOCUMENT, keep).await
     }
 
     async fn remembered(&self, asked: &Asked, reason: Reason) -> Result<Response<Body>, Box<Response<Body>>> {

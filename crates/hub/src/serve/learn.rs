@@ -37,7 +37,7 @@ impl Pipeline {
         if caller == Caller::Anonymous {
             return;
         }
-        tasks::spawn("learn", tasks::Failure::Local, async move {
+        self.keep_in_background(async move {
             if let Err(error) = pipeline.record(&caller, &request).await {
                 tracing::warn!(%error, "a grant cannot be remembered");
             }

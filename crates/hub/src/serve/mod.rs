@@ -4,6 +4,8 @@ mod beside;
 mod body;
 mod credential;
 mod document;
+mod flow;
+mod keep;
 mod learn;
 mod read;
 mod table;
@@ -49,6 +51,8 @@ pub struct Pipeline {
     beside: Arc<Semaphore>,
     /// The memory for bodies of requests.
     bodies: Bodies,
+    /// Places for what is being kept while nobody waits for it.
+    keeping: Arc<Semaphore>,
     /// The places of upgraded connections.
     tunnels: Arc<Semaphore>,
     /// The end of the process.
@@ -123,6 +127,7 @@ impl Pipeline {
             metrics,
             beside,
             bodies: Bodies::default(),
+            keeping: Arc::new(Semaphore::new(keep::IN_BACKGROUND)),
             tunnels: Arc::new(Semaphore::new(upstream::MAX_TUNNELS)),
             shutdown,
         }

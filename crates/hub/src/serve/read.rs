@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use http::{HeaderValue, Response, StatusCode, header};
-use http_body_util::BodyExt;
 use yurt_api::representation::Representation;
 use yurt_api::request::{ResourceRequest, Verb};
 use yurt_api::table::Form;
@@ -178,7 +178,8 @@ impl Pipeline {
             // That it does not exist is said only to those who may read it.
             self.learn(&asked);
             if request.subresource.is_none() {
-                self.cache.forget_object(request).await;
+                let (cache, request) = (Arc::clone(&self.cache), request.clone());
+                self.keep_in_time(async move { cache.forget_object(&request).await }).await;
             }
         }
         if is_refusal(&answer) {
@@ -232,7 +233,7 @@ impl Pipeline {
         let pipeline = Arc::clone(self);
         let kept = body.clone();
         // The client does not wait for the store.
-        crate::tasks::spawn("keep object", crate::tasks::Failure::Local, async move {
+        self.keep_in_background(async move {
             let Some(request) = asked.resource() else { return };
             if let Err(reason) = pipeline.cache.keep_object(request, representation, &kept).await {
                 pipeline.metrics.not_kept(reason);
@@ -258,71 +259,21 @@ impl Pipeline {
         representation: Representation,
         answer: Response<Received>,
     ) -> Response<Body> {
-        let (mut parts, body) = answer.into_parts();
-        crate::cloud::strip_hop_by_hop(&mut parts.headers);
-        parts.headers.insert(respond::SOURCE, HeaderValue::from_static("cloud"));
-        let (sender, receiver) = tokio::sync::mpsc::channel::<Result<Bytes, BoxError>>(8);
-        let pipeline = Arc::clone(self);
-        crate::tasks::spawn("keep list", crate::tasks::Failure::Local, async move {
-            pipeline.tee(asked, representation, body, sender).await;
-        });
-        let stream =
-            futures_util::stream::unfold(receiver, |mut r| async move { Some((r.recv().await?, r)) });
-        Response::from_parts(parts, respond::streaming(stream))
-    }
-
-    async fn tee(
-        &self,
-        asked: Asked,
-        representation: Representation,
-        mut body: Received,
-        client: tokio::sync::mpsc::Sender<Result<Bytes, BoxError>>,
-    ) {
-        let mut kept: Vec<u8> = Vec::new();
-        let mut fits = true;
-        let mut held_back: Option<Bytes> = None;
-        while let Some(frame) = body.frame().await {
-            let chunk = match frame.map(http_body::Frame::into_data) {
-                Ok(Ok(chunk)) => chunk,
-                Ok(Err(_)) => continue,
-                Err(error) => {
-                    self.cloud.signal().report(crate::connectivity::Event::Doubtful);
-                    let _ = client.send(Err(error.into())).await;
-                    return;
+        let Some(request) = asked.resource().cloned() else { return self.pass_on(&asked, answer).await };
+        let (pipeline, caller) = (Arc::clone(self), asked.caller.clone());
+        let keep = Box::new(move |body: Bytes| -> BoxFuture<'static, ()> {
+            Box::pin(async move {
+                // Who asks has to be known before its watch comes: only then can it share what is kept.
+                let _ = pipeline.record(&caller, &request).await;
+                let cache = &pipeline.cache;
+                if let Err(reason) =
+                    cache.keep_list(&request, representation, &body, &caller.identity()).await
+                {
+                    pipeline.metrics.not_kept(reason);
                 }
-            };
-            fits &= kept.len() + chunk.len() <= MAX_KEPT;
-            if fits {
-                kept.extend_from_slice(&chunk);
-            }
-            if let Some(before) = held_back.replace(chunk) {
-                // A client that went away does not stop the keeping: the next one will ask the same.
-                let _ = client.send(Ok(before)).await;
-            }
-        }
-        // Who asks has to be known before its watch comes: only then can it share what is kept.
-        if let (Some(request), true) = (asked.resource(), fits) {
-            let _ = self.record(&asked.caller, request).await;
-        }
-        if fits {
-            self.store_list(&asked, representation, kept).await;
-        } else {
-            self.metrics.not_kept("too-large");
-        }
-        if let Some(last) = held_back {
-            let _ = client.send(Ok(last)).await;
-        }
-    }
-
-    async fn store_list(&self, asked: &Asked, representation: Representation, mut body: Vec<u8>) {
-        let Some(request) = asked.resource() else { return };
-        // A page waits for the next one in memory.
-        body.shrink_to_fit();
-        let kept =
-            self.cache.keep_list(request, representation, &Bytes::from(body), &asked.caller.identity()).await;
-        if let Err(reason) = kept {
-            self.metrics.not_kept(reason);
-        }
+            })
+        });
+        self.pass_and_keep(&asked, answer, MAX_KEPT, keep).await
     }
 
     /// Whether the caller may see what another one's credential opened, online.
@@ -338,12 +289,16 @@ impl Pipeline {
                 let identity = asked.caller.identity();
                 let asking = crate::credential::reviews::may(&self.cloud, &identity, request);
                 let Ok(allowed) = tokio::time::timeout(VIEW_BOUND, asking).await else { return false };
-                let noted = match allowed {
-                    Some(true) => self.cache.grants.record(&user, request).await,
-                    Some(false) => self.cache.grants.revoke(&user, request).await,
-                    None => Ok(()),
+                let noting = async {
+                    match allowed {
+                        Some(true) => self.cache.grants.record(&user, request).await,
+                        Some(false) => self.cache.grants.revoke(&user, request).await,
+                        None => Ok(()),
+                    }
                 };
-                allowed == Some(true) && noted.is_ok()
+                // A store that hangs knows later what is known in memory at once.
+                let noted = tokio::time::timeout(VIEW_BOUND, noting).await;
+                allowed == Some(true) && !matches!(noted, Ok(Err(_)))
             }
             Err(_) => false,
         }

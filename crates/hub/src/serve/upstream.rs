@@ -4,15 +4,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::StreamExt;
 use http::{HeaderValue, Response, StatusCode, header};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
+use tokio::sync::OwnedSemaphorePermit;
 use yurt_api::representation::Representation;
 use yurt_api::request::Verb;
 use yurt_api::watch::Decoder;
 
+use super::flow::Flow;
 use super::{Asked, Pipeline, text};
 use crate::cloud::{self, CloudError, Lane, Received};
 use crate::connectivity::Event;
@@ -23,7 +24,7 @@ use crate::tasks::{self, Shutdown};
 /// `--request-timeout`.
 const ANSWER_BOUND: Duration = Duration::from_secs(60);
 /// A client that takes nothing of a streamed body for this long is cut off.
-const WRITE_BOUND: Duration = Duration::from_secs(60);
+pub(super) const WRITE_BOUND: Duration = Duration::from_secs(60);
 /// The same for a watch, which takes a part of the connection's window without having a place.
 const WATCH_BOUND: Duration = Duration::from_secs(5);
 /// The largest body of a single object or a write's answer that is read whole, in bytes.
@@ -195,7 +196,7 @@ pub(super) fn speaks_api(answer: &Response<Received>) -> bool {
 }
 
 /// The stream of a watch that is passed through, as far as the hub has to know it: where its frames end.
-struct Watched {
+pub(super) struct Watched {
     shutdown: Shutdown,
     decoder: Decoder,
 }
@@ -214,39 +215,38 @@ impl Watched {
     }
 }
 
-/// A body that holds its place among the paced ones as long as it flows, and is cut when nobody reads it.
-fn paced(
-    body: Received,
-    place: Option<tokio::sync::OwnedSemaphorePermit>,
+/// A body at its client's pace, which holds its place among the paced ones as long as it flows.
+fn paced(body: Received, place: Option<OwnedSemaphorePermit>, watched: Option<Watched>) -> Body {
+    let (flow, stream) = Flow::new();
+    tasks::spawn("paced body", tasks::Failure::Local, pump(body, flow, place, watched));
+    stream
+}
+
+/// Sends a body as it comes, to its end; it is cut when nobody reads it.
+pub(super) async fn pump(
+    mut body: Received,
+    flow: Flow,
+    place: Option<OwnedSemaphorePermit>,
     mut watched: Option<Watched>,
-) -> Body {
+) {
     let bound = if place.is_some() { WRITE_BOUND } else { WATCH_BOUND };
-    let (sender, receiver) = tokio::sync::mpsc::channel::<Result<Bytes, BoxError>>(2);
-    tasks::spawn("paced body", tasks::Failure::Local, async move {
-        let _place = place;
-        let mut body = body.into_data_stream();
-        loop {
-            let next = tokio::select! {
-                next = body.next() => next,
-                () = sender.closed() => return,
-                () = stopping(&mut watched) => return,
-            };
-            let Some(chunk) = next else { return };
-            if let Ok(chunk) = &chunk {
-                watched = watched.and_then(|w| w.saw(chunk));
-            }
-            let failed = chunk.is_err();
-            let sent = tokio::time::timeout(bound, sender.send(chunk.map_err(BoxError::from))).await;
-            if failed || !matches!(sent, Ok(Ok(()))) {
-                return;
-            }
+    loop {
+        let next = tokio::select! {
+            next = body.frame() => next,
+            () = flow.closed() => return,
+            () = stopping(&mut watched) => return flow.end(),
+        };
+        let chunk = match next.map(|frame| frame.map(http_body::Frame::into_data)) {
+            None => return flow.end(),
+            Some(Ok(Ok(chunk))) => chunk,
+            Some(Ok(Err(_trailers))) => continue,
+            Some(Err(_)) => return,
+        };
+        watched = watched.and_then(|w| w.saw(&chunk));
+        if flow.send_within(bound, chunk).await.is_err() {
+            return;
         }
-    });
-    let stream = futures_util::stream::unfold(receiver, |mut receiver| async move {
-        let chunk = receiver.recv().await?;
-        Some((chunk, receiver))
-    });
-    respond::streaming(stream)
+    }
 }
 
 /// Waits for the moment at which a watch that is passed through ends: the hub stops, and no event is half told.

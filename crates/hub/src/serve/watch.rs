@@ -135,9 +135,10 @@ impl Pipeline {
     fn fill(self: &Arc<Self>, asked: &Asked, representation: Representation) {
         let Some(request) = asked.resource().filter(|r| r.name.is_none()) else { return };
         let key = Cache::key_of(request, representation);
-        let (cache, identity) = (Arc::clone(&self.cache), asked.caller.identity());
+        let (pipeline, identity) = (Arc::clone(self), asked.caller.identity());
         crate::tasks::spawn("fill", crate::tasks::Failure::Local, async move {
-            if let Err(reason) = cache.fill(key.clone(), identity).await {
+            if let Err(reason) = pipeline.cache.fill(key.clone(), identity).await {
+                pipeline.metrics.not_kept(reason);
                 tracing::debug!(collection = %key, %reason, "a watched collection is not filled");
             }
         });

@@ -9,7 +9,7 @@ use yurt_testkit::client::{Client, Protocol};
 use yurt_testkit::cluster::Cluster;
 use yurt_testkit::objects;
 
-use crate::tools::{NODE, SOON, metric, preload, source, status, until, until_link};
+use crate::tools::{NODE, SOON, metric, metric_with, preload, source, status, until, until_link};
 
 const SERVICES: &str = "/api/v1/services";
 /// Linux: ENOSPC.
@@ -179,4 +179,30 @@ async fn online_watchers_hear_of_changes_that_cannot_be_kept() {
     until_live_with(&disk, 4).await;
     let fresh = client.get(&format!("{SERVICES}?resourceVersion=0")).await.unwrap().expect(200);
     assert!(source(&fresh).starts_with("cache") && fresh.text().contains("later"), "{}", source(&fresh));
+}
+
+/// P9, P10: a disk that answers nothing any more holds up nobody who asks the cloud.
+#[tokio::test]
+async fn a_disk_that_hangs_holds_up_no_answer_of_the_cloud() {
+    let disk = Disk::start().await;
+    let client = disk.cluster.node_client(Protocol::Http2);
+    // Whoever opens a pipe waits for its other end: so does each write below the hub's folder.
+    let made = std::process::Command::new("mkfifo").arg(&disk.fail).status().unwrap();
+    assert!(made.success());
+    for n in 0..3 {
+        disk.cluster.api.create(objects::service("default", &format!("s-{n}"), &[("http", 80)]));
+        for path in [SERVICES, "/version", "/api/v1/namespaces/default/services/none"] {
+            let begun = std::time::Instant::now();
+            let answer = client.get(path).await.unwrap();
+            assert!(matches!(answer.code(), 200 | 404), "{path}: {}", answer.text());
+            assert_eq!(source(&answer), "cloud", "{path}");
+            assert!(begun.elapsed() < std::time::Duration::from_secs(5), "{path} took {:?}", begun.elapsed());
+        }
+    }
+    let slow = r#"yurthub_answers_not_kept_total{reason="slow-store"}"#;
+    assert!(metric_with(&disk.cluster.hub, slow).await >= Some(3));
+    let pipe = fs::OpenOptions::new().read(true).write(true).open(&disk.fail).unwrap();
+    disk.works();
+    drop(pipe);
+    informed(&client, "s-2").await;
 }

@@ -10,6 +10,7 @@ mod damage;
 mod disk;
 mod requests;
 mod settings;
+mod slow_readers;
 mod starting;
 mod stopping;
 mod tools;

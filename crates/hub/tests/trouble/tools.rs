@@ -66,6 +66,12 @@ pub async fn metric(hub: &Hub, name: &str) -> u64 {
     line.unwrap_or_else(|| panic!("no metric {name} in\n{text}")).parse().unwrap()
 }
 
+/// The value of a metric with its labels; `None` while nothing of it was counted.
+pub async fn metric_with(hub: &Hub, name: &str) -> Option<u64> {
+    let text = hub.admin("/metrics").await.unwrap().expect(200).text();
+    text.lines().find_map(|l| l.strip_prefix(name)?.strip_prefix(' ')?.parse().ok())
+}
+
 /// The source that the hub names for an answer.
 pub fn source(answer: &Answer) -> &str {
     answer.header("x-yurthub-source")

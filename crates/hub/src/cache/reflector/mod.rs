@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, StatusCode, header};
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::{BodyExt, Full};
 use yurt_api::collection::CollectionKey;
 use yurt_api::list;
 use yurt_api::object;
@@ -80,10 +80,9 @@ impl Cache {
         if answer.status() != StatusCode::OK {
             return Err(NotKept::Undecodable);
         }
-        let body =
-            Limited::new(answer.into_body(), MAX_LIST).collect().await.map_err(|_| NotKept::Undecodable)?;
-        let split =
-            list::split(key.representation.encoding, &body.to_bytes()).map_err(|_| NotKept::Undecodable)?;
+        let mut share = self.room.of_reflector();
+        let body = share.read(answer.into_body(), MAX_LIST).await?;
+        let split = list::split(key.representation.encoding, &body).map_err(|_| NotKept::Undecodable)?;
         let collection = self.keep_split(key, split, CollectionState::Snapshot, &identity).await?;
         collection.sponsor(&identity);
         self.reflect(&collection);
@@ -205,23 +204,25 @@ impl Reflector {
     async fn list(&self) -> Result<Event, Stop> {
         let key = self.collection.key();
         let (identity, answer) = self.ask(true, String::new()).await?;
-        let body = Limited::new(answer.into_body(), MAX_LIST)
-            .collect()
-            .await
-            .map_err(|_| Stop::Event(Event::Failed))?;
-        let split = list::split(key.representation.encoding, &body.to_bytes())
-            .map_err(|_| Stop::Event(Event::Failed))?;
+        let mut share = self.cache.room.of_reflector();
+        let body = share.read(answer.into_body(), MAX_LIST).await.map_err(|reason| self.not_kept(reason))?;
+        let split = list::split(key.representation.encoding, &body)
+            .map_err(|_| self.not_kept(NotKept::Undecodable))?;
         match self.cache.keep_split(key.clone(), split, CollectionState::Live, &identity).await {
             Ok(_) => {
                 self.cache.metrics.lists.inc();
                 self.cache.settle(&self.collection).await;
                 Ok(Event::Listed)
             }
-            Err(reason) => {
-                tracing::warn!(collection = %key, %reason, "a list was not kept");
-                Ok(Event::Failed)
-            }
+            Err(reason) => Err(self.not_kept(reason)),
         }
+    }
+
+    /// A list that cannot be kept is asked for again after a pause.
+    fn not_kept(&self, reason: NotKept) -> Stop {
+        tracing::warn!(collection = %self.collection.key(), %reason, "a list was not kept");
+        self.cache.metrics.not_kept(reason);
+        Stop::Event(Event::Failed)
     }
 
     async fn watch(&self) -> Result<Event, Stop> {

@@ -1,0 +1,110 @@
+//! Clients that ask for much and take nothing of it: they wait alone, and what was read for them is bounded.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::client::conn::http2;
+use hyper_util::rt::TokioIo;
+use yurt_testkit::apiserver::Principal;
+use yurt_testkit::client::Protocol;
+use yurt_testkit::cluster::{Cluster, Hub};
+use yurt_testkit::objects;
+
+use crate::tools::{NODE, SOON, metric_with, raw, source, until, until_link};
+
+const MAPS: &str = "/api/v1/namespaces/default/configmaps";
+const MIB: usize = 1 << 20;
+
+/// A cloud with a list of so many MiB, and "admin", who may read it.
+async fn with_list(mib: usize) -> Cluster {
+    let cluster = Cluster::start(NODE).await;
+    until_link(&cluster.hub, "Online").await;
+    for n in 0..mib {
+        cluster.api.create(objects::config_map("default", &format!("map-{n}"), &[("k", &"x".repeat(MIB))]));
+    }
+    cluster.api.add_token("admin", Principal::user("admin", &["system:masters"]));
+    cluster
+}
+
+/// Answers of which nobody takes more than the first bytes, on one connection.
+struct Unread(Vec<Response<Incoming>>);
+
+impl Unread {
+    async fn lists(hub: &Hub, count: usize) -> Self {
+        let stream = TokioIo::new(raw(hub, b"h2").await);
+        let builder = http2::Builder::new(yurt_hub::tasks::Spawner).initial_stream_window_size(1024).clone();
+        let (mut sender, connection) = builder.handshake(stream).await.unwrap();
+        tokio::spawn(async move { connection.await.ok() });
+        let mut answers = Vec::new();
+        for _ in 0..count {
+            let request = Request::get(format!("{}{MAPS}", hub.url())).header("authorization", "Bearer admin");
+            let sent = sender.send_request(request.body(Full::<Bytes>::default()).unwrap());
+            answers.push(tokio::time::timeout(SOON, sent).await.expect("a head").unwrap());
+        }
+        Unread(answers)
+    }
+}
+
+/// P9: more readers of lists that stand still than a connection to the cloud has room for.
+#[tokio::test]
+async fn who_does_not_read_a_list_stops_nobody_else() {
+    let cluster = with_list(1).await;
+    let unread = Unread::lists(&cluster.hub, 40).await;
+    assert!(unread.0.iter().all(|a| a.status() == 200));
+    let other = cluster.client(Protocol::Http2).token("admin");
+    for path in ["/api/v1/namespaces/default/configmaps/map-0", "/api/v1/services", MAPS] {
+        let begun = Instant::now();
+        let answer = other.get(path).await.unwrap().expect(200);
+        assert_eq!(source(&answer), "cloud", "{path}");
+        assert!(begun.elapsed() < Duration::from_secs(2), "{path} took {:?}", begun.elapsed());
+    }
+}
+
+/// What nobody reads is kept all the same, and who begins to read late gets it whole.
+#[tokio::test]
+async fn a_list_is_kept_though_its_client_reads_late() {
+    let cluster = with_list(3).await;
+    let unread = Unread::lists(&cluster.hub, 1).await;
+    until("the list is held", async || {
+        let status = crate::tools::status(&cluster.hub).await;
+        let held = status["collections"].as_array()?;
+        held.iter().any(|c| c["collection"].as_str().is_some_and(|c| c.contains("configmaps"))).then_some(())
+    })
+    .await;
+    for answer in unread.0 {
+        let body = answer.into_body().collect().await.expect("to its end").to_bytes();
+        let list: serde_json::Value = serde_json::from_slice(&body).expect("a whole list");
+        assert_eq!(list["items"].as_array().map(Vec::len), Some(4));
+    }
+    cluster.relay.refuse().await;
+    until_link(&cluster.hub, "Offline").await;
+    let held = cluster.client(Protocol::Http2).token("admin").get(MAPS).await.unwrap().expect(200);
+    assert!(source(&held).starts_with("cache"), "{}", source(&held));
+}
+
+/// P9: lists on their way into the store have a room together; what finds none passes, and is not kept.
+#[tokio::test]
+async fn lists_that_are_kept_do_not_take_all_memory() {
+    let cluster = with_list(12).await;
+    let before = peak(&cluster.hub);
+    let unread = Unread::lists(&cluster.hub, 12).await;
+    let no_room = r#"yurthub_answers_not_kept_total{reason="no-room"}"#;
+    until("no room", async || metric_with(&cluster.hub, no_room).await.filter(|n| *n >= 6)).await;
+    let list = cluster.client(Protocol::Http2).token("admin").get(MAPS).await.unwrap().expect(200).json();
+    assert_eq!(list["items"].as_array().map(Vec::len), Some(13), "whole, though not kept");
+    let taken = peak(&cluster.hub) - before;
+    assert!(taken < 110 * MIB, "{} MiB for 12 lists of 12 MiB", taken / MIB);
+    drop(unread);
+    until("room again", async || (metric_with(&cluster.hub, "yurthub_kept_bytes").await == Some(0)).then_some(()))
+        .await;
+}
+
+/// The most memory that the hub ever had, in bytes.
+fn peak(hub: &Hub) -> usize {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", hub.pid().unwrap())).unwrap();
+    let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() * 1024
+}
