@@ -72,7 +72,7 @@ struct Values {
     /// Bound in bytes on cached reads that nobody watches [default: 536870912].
     #[arg(long, value_name = "BYTES")]
     cache_max_bytes: Option<u64>,
-    /// What is logged: error, warn, info, debug, or an env-filter directive [default: info].
+    /// What is logged: error, warn, info, debug, or such with targets: info,yurt_hub=debug [default: info].
     #[arg(long, value_name = "FILTER")]
     log: Option<String>,
 }

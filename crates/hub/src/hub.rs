@@ -10,6 +10,9 @@ use std::sync::{Arc, Mutex};
 
 use serde_json::json;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 use yurt_store::{OpenReport, Options, SealKey, StoreError};
 
 use crate::admin::Admin;
@@ -36,6 +39,11 @@ const GARBAGE_EVERY: std::time::Duration = std::time::Duration::from_secs(600);
 
 /// Runs the binary with these arguments: exit code 2 for a wrong setting, 1 for what went wrong later.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    start(args.into_iter().collect())
+}
+
+/// Not generic: what depends on it is in the program once.
+fn start(args: Vec<OsString>) -> ExitCode {
     let flags = match Flags::read(args) {
         Ok(Asked::Run(flags)) => flags,
         Ok(Asked::Print(text)) => {
@@ -73,13 +81,9 @@ fn wrong_setting(what: impl std::fmt::Display) -> ExitCode {
 }
 
 fn log_to_stderr(filter: &str) -> Result<(), String> {
-    let filter = tracing_subscriber::EnvFilter::try_new(filter).map_err(|e| format!("{filter:?}: {e}"))?;
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .log_internal_errors(false)
-        .with_ansi(false)
-        .init();
+    let levels: Targets = filter.parse().map_err(|e| format!("{filter:?}: {e}"))?;
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(false);
+    tracing_subscriber::registry().with(lines.log_internal_errors(false)).with(levels).init();
     Ok(())
 }
 

@@ -6,7 +6,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures_util::FutureExt;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 /// The process's exit code when a part that it cannot live without has failed (`EX_SOFTWARE` of sysexits.h).
 const EXIT_FAILED: i32 = 70;
@@ -31,6 +31,19 @@ pub fn spawn(name: &'static str, failure: Failure, work: impl Future<Output = ()
             panicked(name, failure, panic.as_ref());
         }
     });
+}
+
+/// Runs `work` as a task of its own and waits for it: it comes to its end also when nobody waits any more.
+/// `None` when it panicked.
+pub async fn to_its_end<T: Send + 'static>(
+    name: &'static str,
+    work: impl Future<Output = T> + Send + 'static,
+) -> Option<T> {
+    let (sender, receiver) = oneshot::channel();
+    spawn(name, Failure::Local, async move {
+        let _ = sender.send(work.await);
+    });
+    receiver.await.ok()
 }
 
 /// Runs `work` to its end; `None` when it panicked, which is logged and counted.
@@ -122,5 +135,19 @@ mod tests {
         while panics() < before + 2 {
             tokio::task::yield_now().await;
         }
+    }
+
+    #[tokio::test]
+    async fn what_has_to_end_ends_though_nobody_waits() {
+        let (begin, begun) = oneshot::channel();
+        let (end, ended) = oneshot::channel();
+        let work = to_its_end("store", async move {
+            let _ = begun.await;
+            let _ = end.send(());
+        });
+        // Polled once, so that it runs, and given up while it waits.
+        assert!(work.now_or_never().is_none());
+        begin.send(()).unwrap();
+        ended.await.unwrap();
     }
 }

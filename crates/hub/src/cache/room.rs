@@ -66,7 +66,8 @@ impl Share {
     /// they need would wait for ever.
     pub fn grow(&mut self, bytes: usize) -> Result<(), NotKept> {
         let held = self.taken.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
-        let missing = u32::try_from(bytes.div_ceil(1024).saturating_sub(held)).map_err(|_| NotKept::NoRoom)?;
+        let missing =
+            u32::try_from(bytes.div_ceil(1024).saturating_sub(held)).map_err(|_| NotKept::NoRoom)?;
         let more = Arc::clone(&self.part).try_acquire_many_owned(missing).map_err(|_| NotKept::NoRoom)?;
         match &mut self.taken {
             Some(taken) => taken.merge(more),

@@ -14,6 +14,7 @@ use crate::cache::write::{Accepted, LocalWrite, Refused};
 use crate::cloud::CloudError;
 use crate::identify::Caller;
 use crate::respond::{self, Body, Reason};
+use crate::tasks;
 
 /// How long a write that failed waits for the link to be judged.
 const VERDICT: Duration = Duration::from_secs(5);
@@ -90,7 +91,14 @@ impl Pipeline {
     async fn write_local(&self, asked: &Asked, body: &Bytes) -> Response<Body> {
         let Some(request) = asked.resource() else { return asked.refuse(Reason::CloudOnly, "no resource") };
         let content_type = text(&asked.parts.headers, header::CONTENT_TYPE).unwrap_or("application/json");
-        match self.cache.write(LocalWrite { request, content_type, body }).await {
+        let (cache, request, body) = (Arc::clone(&self.cache), request.clone(), body.clone());
+        let content_type = content_type.to_owned();
+        // A client that goes away in the middle leaves no write that is in the journal and in no view.
+        let writing = tasks::to_its_end("write", async move {
+            cache.write(LocalWrite { request: &request, content_type: &content_type, body: &body }).await
+        });
+        let panicked = || Err(Refused::Later(Reason::StoreFailed, "the write cannot be kept".to_owned()));
+        match writing.await.unwrap_or_else(panicked) {
             Ok(accepted) => answer(asked, accepted),
             Err(Refused::Later(reason, message)) => asked.refuse(reason, message),
             Err(Refused::Final(code, reason, message)) => {

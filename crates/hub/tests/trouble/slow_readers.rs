@@ -40,7 +40,8 @@ impl Unread {
         tokio::spawn(async move { connection.await.ok() });
         let mut answers = Vec::new();
         for _ in 0..count {
-            let request = Request::get(format!("{}{MAPS}", hub.url())).header("authorization", "Bearer admin");
+            let request =
+                Request::get(format!("{}{MAPS}", hub.url())).header("authorization", "Bearer admin");
             let sent = sender.send_request(request.body(Full::<Bytes>::default()).unwrap());
             answers.push(tokio::time::timeout(SOON, sent).await.expect("a head").unwrap());
         }
@@ -98,8 +99,10 @@ async fn lists_that_are_kept_do_not_take_all_memory() {
     let taken = peak(&cluster.hub) - before;
     assert!(taken < 110 * MIB, "{} MiB for 12 lists of 12 MiB", taken / MIB);
     drop(unread);
-    until("room again", async || (metric_with(&cluster.hub, "yurthub_kept_bytes").await == Some(0)).then_some(()))
-        .await;
+    until("room again", async || {
+        (metric_with(&cluster.hub, "yurthub_kept_bytes").await == Some(0)).then_some(())
+    })
+    .await;
 }
 
 /// The most memory that the hub ever had, in bytes.

@@ -5,13 +5,14 @@
 
 mod step;
 
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full};
-use yurt_api::collection::CollectionKey;
+use yurt_api::collection::{CollectionKey, ObjectKey};
 use yurt_api::list;
 use yurt_api::object;
 use yurt_api::representation::Representation;
@@ -92,7 +93,11 @@ impl Cache {
     /// Makes sure that a reflector keeps this collection.
     pub fn reflect(self: &Arc<Self>, collection: &Arc<Collection>) {
         if collection.start_reflecting() {
-            let reflector = Reflector { cache: Arc::clone(self), collection: Arc::clone(collection) };
+            let reflector = Reflector {
+                cache: Arc::clone(self),
+                collection: Arc::clone(collection),
+                storing: Arc::default(),
+            };
             tasks::spawn("reflector", tasks::Failure::Local, reflector.run());
         }
     }
@@ -101,6 +106,8 @@ impl Cache {
 struct Reflector {
     cache: Arc<Cache>,
     collection: Arc<Collection>,
+    /// Held while something is stored and told: a lost link ends what asks, never what stores.
+    storing: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Reflector {
@@ -208,7 +215,12 @@ impl Reflector {
         let body = share.read(answer.into_body(), MAX_LIST).await.map_err(|reason| self.not_kept(reason))?;
         let split = list::split(key.representation.encoding, &body)
             .map_err(|_| self.not_kept(NotKept::Undecodable))?;
-        match self.cache.keep_split(key.clone(), split, CollectionState::Live, &identity).await {
+        let (cache, kept) = (Arc::clone(&self.cache), key.clone());
+        let storing = async move {
+            let _share = share;
+            cache.keep_split(kept, split, CollectionState::Live, &identity).await
+        };
+        match self.to_its_end(storing).await? {
             Ok(_) => {
                 self.cache.metrics.lists.inc();
                 self.cache.settle(&self.collection).await;
@@ -226,6 +238,8 @@ impl Reflector {
     }
 
     async fn watch(&self) -> Result<Event, Stop> {
+        // What the last round has stored is told before this one asks for what comes after it.
+        drop(self.storing.lock().await);
         let seconds = WATCH_SECONDS.0 + self.collection.version() % (WATCH_SECONDS.1 - WATCH_SECONDS.0);
         let more = format!(
             "watch=true&allowWatchBookmarks=true&timeoutSeconds={seconds}&resourceVersion={}",
@@ -327,23 +341,24 @@ impl Reflector {
             self.collection.progress(version);
             return Ok(());
         }
-        let (collection, now) = (Arc::clone(&self.collection), crate::clock::unix());
-        let applying =
-            move |w: &mut Writer| collection.checked(w.apply(collection.id(), version, now, &changes));
-        let applied = match self.cache.front.write(applying).await {
-            Ok(applied) => applied,
-            Err(error) => {
-                self.collection.fall_behind();
-                return Err(error.into());
-            }
+        let (cache, collection) = (Arc::clone(&self.cache), Arc::clone(&self.collection));
+        let storing = async move { store_and_tell(&cache, &collection, changes, received, version).await };
+        Ok(self.to_its_end(storing).await??)
+    }
+
+    /// Stores and tells in a task of its own: cut short between the two, an event would be in the store and
+    /// never reach a watcher.
+    async fn to_its_end<T: Send + 'static>(
+        &self,
+        storing: impl Future<Output = T> + Send + 'static,
+    ) -> Result<T, Stop> {
+        let place = Arc::clone(&self.storing).lock_owned().await;
+        let whole = async move {
+            let done = storing.await;
+            drop(place);
+            done
         };
-        self.cache.metrics.events.inc_by(received.len() as u64);
-        let told =
-            received.into_iter().zip(applied.previous).map(|((key, version, row, frame), previous)| {
-                Upstream { key, row, previous, version, received: Some(frame), held: false }
-            });
-        self.cache.tell(&self.collection, told.collect(), version);
-        Ok(())
+        tasks::to_its_end("store events", whole).await.ok_or(Stop::Event(Event::Gone))
     }
 
     /// Asks upstream with the best credential that is known; a refused one is not asked again.
@@ -378,6 +393,28 @@ impl Reflector {
         said.and_then(Representation::of_content_type)
             .is_some_and(|r| r.encoding == self.collection.key().representation.encoding)
     }
+}
+
+/// An event as it came: whose, of which version, the row that it leaves, and its bytes.
+type Came = (ObjectKey, u64, Option<Row>, Frame);
+
+/// Stores changes in one transaction, then tells watchers.
+async fn store_and_tell(
+    cache: &Cache,
+    collection: &Arc<Collection>,
+    changes: Vec<Change>,
+    came: Vec<Came>,
+    version: u64,
+) -> Result<(), FrontError> {
+    let (checking, now) = (Arc::clone(collection), crate::clock::unix());
+    let applying = move |w: &mut Writer| checking.checked(w.apply(checking.id(), version, now, &changes));
+    let applied = cache.front.write(applying).await.inspect_err(|_| collection.fall_behind())?;
+    cache.metrics.events.inc_by(came.len() as u64);
+    let told = came.into_iter().zip(applied.previous).map(|((key, version, row, frame), previous)| {
+        Upstream { key, row, previous, version, received: Some(frame), held: false }
+    });
+    cache.tell(collection, told.collect(), version);
+    Ok(())
 }
 
 /// The upstream request for a collection: its list, or its watch.
