@@ -1,6 +1,6 @@
 //! Where a request goes, and why. Pure: request, caller, link, in; a route that carries its reason, out.
 
-use http::{HeaderMap, Method, header};
+use http::{HeaderMap, HeaderValue, Method, header};
 use yurt_api::request::{RequestInfo, RequestKind, ResourceRequest, Verb};
 
 use crate::cache::version;
@@ -71,10 +71,21 @@ impl Manner {
     pub fn of(method: &Method, headers: &HeaderMap) -> Self {
         Manner {
             get: method == Method::GET,
-            upgrade: headers.contains_key(header::UPGRADE),
+            upgrade: headers.get_all(header::UPGRADE).iter().any(is_tunnel),
             impersonates: headers.keys().any(|name| name.as_str().starts_with("impersonate-")),
         }
     }
+}
+
+/// Whether a protocol that the client offers is one that the API's servers change to
+/// (`k8s.io/apimachinery/pkg/util/httpstream`, `.../httpstream/wsstream`). Any other offer, such as h2c, may be passed
+/// over (RFC 9110 section 7.8), and the request is an ordinary one.
+fn is_tunnel(offered: &HeaderValue) -> bool {
+    let known = |protocol: &str| {
+        let name = protocol.split('/').next().unwrap_or_default().trim();
+        name.eq_ignore_ascii_case("websocket") || name.eq_ignore_ascii_case("spdy")
+    };
+    offered.to_str().is_ok_and(|protocols| protocols.split(',').any(known))
 }
 
 /// The route of a request.
@@ -144,7 +155,6 @@ fn resource(request: &ResourceRequest, caller: &Caller, away: Option<Reason>) ->
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http::HeaderValue;
 
     fn token() -> Caller {
         Caller::Token { hash: [0; 32], header: HeaderValue::from_static("Bearer x") }
@@ -219,6 +229,23 @@ mod tests {
             assert_eq!(route(&info, &caller, State::Online, manner), Route::Pass(Reason::Online));
             assert_eq!(route(&info, &caller, offline(), manner), Route::Refuse(Reason::NotGranted));
         }
+    }
+
+    #[test]
+    fn only_what_the_api_changes_to_is_a_tunnel() {
+        let cases = [
+            ("SPDY/3.1", true),
+            ("websocket", true),
+            ("h2c, WebSocket", true),
+            ("h2c", false),
+            ("TLS/1.2", false),
+            ("", false),
+        ];
+        for (offered, expected) in cases {
+            let headers = HeaderMap::from_iter([(header::UPGRADE, HeaderValue::from_static(offered))]);
+            assert_eq!(Manner::of(&Method::POST, &headers).upgrade, expected, "{offered:?}");
+        }
+        assert!(!Manner::of(&Method::GET, &HeaderMap::new()).upgrade);
     }
 
     #[test]

@@ -140,13 +140,14 @@ impl Backend {
             if slot.is_full() {
                 return Err(CloudError::Busy);
             }
+            let generation = slot.generation();
             let config =
                 cloud.credentials.client_config(node, Protocol::Http2).map_err(CloudError::Credential)?;
             let (fill, address) = (Arc::clone(slot), self.address.clone());
             let (signal, count) = (cloud.signal.clone(), cloud.connections.clone());
             let connecting = slot.connecting(move || async move {
                 let stream = dial(&address, config, PATIENCE).await?;
-                let filled = fill.fill(stream, lane, signal, count).await;
+                let filled = fill.fill(generation, stream, lane, signal, count).await;
                 filled.map_err(|e| CloudError::Unreachable(format!("{}: {e}", address.authority())))
             });
             self.made(connecting).await?;

@@ -7,7 +7,7 @@ use http_body_util::Full;
 use super::Identity;
 
 /// Headers that belong to one connection (RFC 9110 section 7.6.1) or that the hub sets itself.
-const HOP_BY_HOP: [HeaderName; 8] = [
+const HOP_BY_HOP: [HeaderName; 9] = [
     header::CONNECTION,
     header::TE,
     header::TRAILER,
@@ -16,6 +16,7 @@ const HOP_BY_HOP: [HeaderName; 8] = [
     header::PROXY_AUTHENTICATE,
     header::PROXY_AUTHORIZATION,
     HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("http2-settings"),
 ];
 
 /// The request as it goes upstream in the name of `identity`, its body held in memory.

@@ -55,6 +55,8 @@ pub(super) type Place = (SendRequest<Full<Bytes>>, Stream);
 pub(super) struct Slot {
     open: Mutex<Vec<Open>>,
     connecting: Mutex<Option<Connecting>>,
+    /// Grows when connections from before are not to be used any more.
+    generation: AtomicU64,
 }
 
 /// How the making of a connection ended, as soon as it has.
@@ -77,6 +79,11 @@ impl Slot {
             open.retain(|o| std::mem::take(&mut first) || o.streams.load(Ordering::Relaxed) > 0);
         }
         place
+    }
+
+    /// The generation of a connection that is begun now; to be asked before the credentials for it.
+    pub(super) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Relaxed)
     }
 
     /// Whether no further connection may be made.
@@ -106,9 +113,11 @@ impl Slot {
         connecting.insert(receiver).clone()
     }
 
-    /// Speaks HTTP/2 on `stream` from now on.
+    /// Speaks HTTP/2 on `stream` from now on. One that was begun before the connections were closed or retired is
+    /// dropped: it would bring back what is over, an old certificate or a link that was given up.
     pub(super) async fn fill(
         &self,
+        generation: u64,
         stream: TlsStream<TcpStream>,
         lane: Lane,
         signal: Signal,
@@ -125,6 +134,9 @@ impl Slot {
             .max_send_buf_size(64 << 10)
             .handshake(TokioIo::new(stream))
             .await?;
+        if generation != self.generation() {
+            return Ok(());
+        }
         let close = Arc::new(Notify::new());
         let closed = Arc::clone(&close);
         count.fetch_add(1, Ordering::Relaxed);
@@ -142,6 +154,7 @@ impl Slot {
 
     /// Ends the connections and all that runs on them.
     pub(super) fn close(&self) {
+        self.begin_anew();
         for open in self.lock_open().drain(..) {
             open.close.notify_one();
         }
@@ -149,7 +162,14 @@ impl Slot {
 
     /// No new request uses the connections; each ends with its last stream.
     pub(super) fn retire(&self) {
+        self.begin_anew();
         self.lock_open().clear();
+    }
+
+    /// What is being made is not waited for any more.
+    fn begin_anew(&self) {
+        self.generation.fetch_add(1, Ordering::Relaxed);
+        *self.connecting.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 }
 

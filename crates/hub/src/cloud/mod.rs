@@ -123,7 +123,8 @@ impl Cloud {
             }
         }
         match last {
-            CloudError::Busy => {}
+            // These say nothing about the link.
+            CloudError::Busy | CloudError::Credential(_) => {}
             CloudError::Connecting(_) => self.signal.report(Event::Doubtful),
             _ => self.signal.report(Event::Failed(Failure::Refused)),
         }

@@ -9,6 +9,7 @@ use serde::Deserialize;
 
 use super::{Cloud, CloudError, Identity, Lane, Received};
 use crate::connectivity::Failure;
+use crate::credential::Protocol;
 
 /// A version answer is a few hundred bytes; a portal's page can be anything.
 const MAX_BODY: usize = 64 << 10;
@@ -27,7 +28,7 @@ impl Cloud {
         let mut request = Request::new(Full::new(Bytes::new()));
         *request.uri_mut() = http::Uri::from_static("/version");
         let asked = async {
-            match self.send(&Identity::Node, Lane::Requests, request).await {
+            match self.send(&self.prober(), Lane::Requests, request).await {
                 Ok(answer) => judge(answer).await,
                 // Connections that did not answer their pings would not be there any more.
                 Err(CloudError::Busy) => Ok(()),
@@ -44,6 +45,16 @@ impl Cloud {
                 self.trouble.failed(&why);
                 Err(failure)
             }
+        }
+    }
+
+    /// In whose name is asked: the node's, or nobody's as long as it has no certificate that can be used. `/version`
+    /// is for everybody, and the link is there for callers with credentials of their own: without it the node could
+    /// not even ask for its first certificate.
+    fn prober(&self) -> Identity {
+        match self.credentials.client_config(true, Protocol::Http2) {
+            Ok(_) => Identity::Node,
+            Err(_) => Identity::Anonymous,
         }
     }
 }

@@ -16,7 +16,7 @@ use super::plan;
 use crate::cache::write::{Written, is_wipe, version_of};
 use crate::cache::{Cache, FrontError, ObjectAnswer, Scope};
 use crate::clock;
-use crate::cloud::{Cloud, Identity, Lane};
+use crate::cloud::{Cloud, CloudError, Identity, Lane};
 use crate::connectivity::{Connectivity, Event, Failure, State};
 use crate::tasks::Shutdown;
 
@@ -77,10 +77,19 @@ enum Halt {
     #[error("the cloud is busy: {0}")]
     Busy(String),
     /// Nothing can be pushed until the node has another certificate; nothing is given up for it either.
-    #[error("the cloud does not accept the node's certificate")]
+    #[error("the node has no certificate that the cloud accepts")]
     Refused,
     #[error(transparent)]
     Store(#[from] FrontError),
+}
+
+impl Halt {
+    fn of(error: CloudError) -> Self {
+        match error {
+            CloudError::Credential(_) => Halt::Refused,
+            other => Halt::Link(other.to_string()),
+        }
+    }
 }
 
 impl Replay {
@@ -149,7 +158,7 @@ impl Replay {
                 self.connectivity.until(|s| s.state != State::Recovering).await;
             }
             Err(Halt::Refused) => {
-                tracing::error!("the cloud does not accept the node's certificate: the journal waits");
+                tracing::error!("the node has no certificate that the cloud accepts: the journal waits");
                 self.cloud.signal().report(Event::Recovered);
                 self.connectivity.until(|s| s.state != State::Recovering).await;
             }
@@ -443,17 +452,17 @@ impl Replay {
         let content = if patch { PatchType::StrategicMerge.content_type() } else { "application/json" };
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content));
         let asked = async {
-            let answer =
-                self.cloud.send(&Identity::Node, Lane::Requests, request).await.map_err(|e| e.to_string())?;
+            let answer = self.cloud.send(&Identity::Node, Lane::Requests, request).await.map_err(Halt::of)?;
             let code = answer.status();
-            let body =
-                Limited::new(answer.into_body(), MAX_BODY).collect().await.map_err(|e| e.to_string())?;
-            Ok((code, body.to_bytes()))
+            let body = Limited::new(answer.into_body(), MAX_BODY)
+                .collect()
+                .await
+                .map_err(|e| Halt::Link(e.to_string()))?;
+            Ok::<_, Halt>((code, body.to_bytes()))
         };
         let (code, body) = tokio::time::timeout(BOUND, asked)
             .await
-            .map_err(|_| Halt::Link(format!("no answer within {BOUND:?}")))?
-            .map_err(Halt::Link)?;
+            .map_err(|_| Halt::Link(format!("no answer within {BOUND:?}")))??;
         if code == StatusCode::UNAUTHORIZED {
             return Err(Halt::Refused);
         }

@@ -226,7 +226,7 @@ impl Pipeline {
     async fn follow(self: &Arc<Self>, route: Route, asked: Asked, body: Incoming) -> Response<Body> {
         match route {
             Route::Refuse(reason) => asked.refuse(reason, refusal_text(reason)),
-            Route::Tunnel(_) => self.tunnel(asked, body).await,
+            Route::Tunnel(_) => self.with_body(asked, body, |p, a, b| Box::pin(p.tunnel(a, b))).await,
             Route::Pass(_) => self.with_body(asked, body, |p, a, b| Box::pin(p.pass(a, b))).await,
             Route::Document(_) => self.document(asked).await,
             Route::Watch(_) => self.watch(asked).await,

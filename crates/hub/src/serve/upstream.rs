@@ -7,7 +7,6 @@ use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 use http_body::Body as _;
 use http_body_util::{BodyExt, Limited};
-use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use tokio::sync::OwnedSemaphorePermit;
 use yurt_api::representation::Representation;
@@ -142,9 +141,9 @@ impl Pipeline {
     }
 
     /// An upgraded request: bytes both ways until one side ends.
-    pub(super) async fn tunnel(&self, asked: Asked, body: Incoming) -> Response<Body> {
+    pub(super) async fn tunnel(&self, asked: Asked, body: Bytes) -> Response<Body> {
         let identity = asked.caller.identity();
-        let mut request = cloud::outgoing(&asked.parts, &identity, Bytes::new());
+        let mut request = cloud::outgoing(&asked.parts, &identity, body);
         for name in [header::UPGRADE, header::CONNECTION] {
             for value in asked.parts.headers.get_all(&name) {
                 request.headers_mut().append(name.clone(), value.clone());
@@ -159,7 +158,6 @@ impl Pipeline {
             Ok(Err(error)) => return asked.refuse(Reason::Offline, error.to_string()),
             Err(_) => return asked.refuse(Reason::Slow, "the cloud did not answer in time"),
         };
-        drop(body);
         if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
             return self.pass_on(&asked, answer).await;
         }

@@ -4,7 +4,8 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use yurt_testkit::apiserver::{Apiserver, Options};
+use serde_json::json;
+use yurt_testkit::apiserver::{Apiserver, Options, Principal, Rule};
 use yurt_testkit::client::Protocol;
 use yurt_testkit::cluster::Cluster;
 use yurt_testkit::pki::Identity;
@@ -81,9 +82,43 @@ async fn a_certificate_that_is_missing_is_said_once_and_taken_up_when_it_comes()
     // The kubelet gets its certificate: the key first, as two files come.
     fs::write(&own.key_file, &own.key_pem).unwrap();
     fs::write(&own.cert_file, &own.cert_pem).unwrap();
-    until_link(&cluster.hub, "Online").await;
+    let ready = async || cluster.hub.admin("/v1/readyz").await.ok().filter(|a| a.code() == 200);
+    until("it is read", ready).await;
     cluster.node_client(Protocol::Http2).get("/api/v1/nodes/edge-1").await.unwrap().expect(200);
-    assert_eq!(cluster.hub.admin("/v1/readyz").await.unwrap().code(), 200);
+    until_link(&cluster.hub, "Online").await;
+}
+
+/// The link is there for callers with credentials of their own: how else would the node ask for its certificate?
+#[tokio::test]
+async fn who_has_a_token_is_served_before_the_node_has_a_certificate() {
+    let mut cluster = Cluster::prepare(NODE, Options::default()).await;
+    let own = own_files(&mut cluster);
+    cluster.hub.start().await;
+    until_link(&cluster.hub, "Online").await;
+    let requests = "/apis/certificates.k8s.io/v1/certificatesigningrequests";
+    cluster.api.add_token("bootstrap", Principal::user("system:bootstrap:abc", &["system:bootstrappers"]));
+    for (verbs, group, resource) in
+        [("create,get", "certificates.k8s.io", "certificatesigningrequests"), ("list,watch", "", "services")]
+    {
+        cluster.api.allow(Rule::allow("system:bootstrap:abc", verbs, group, resource));
+    }
+    let client = cluster.client(Protocol::Http2).token("bootstrap");
+    let request = json!({
+        "apiVersion": "certificates.k8s.io/v1", "kind": "CertificateSigningRequest",
+        "metadata": {"name": "node-csr-1"},
+        "spec": {"signerName": "kubernetes.io/kube-apiserver-client-kubelet", "request": "", "usages": []},
+    });
+    client.post(requests, &request).await.unwrap().expect(201);
+    client.get(&format!("{requests}/node-csr-1")).await.unwrap().expect(200);
+    client.get("/api/v1/services").await.unwrap().expect(200);
+    // The requests of the node fail for its certificate, and say nothing about the link.
+    ask_often(&cluster).await;
+    assert_eq!(status(&cluster.hub).await["connectivity"]["state"], "Online");
+    assert!(lines_with(&cluster, "connectivity") == 0 && !cluster.hub.log().contains("Suspect"));
+    fs::write(&own.key_file, &own.key_pem).unwrap();
+    fs::write(&own.cert_file, &own.cert_pem).unwrap();
+    let node = cluster.node_client(Protocol::Http2);
+    until("the node", async || node.get("/api/v1/nodes/edge-1").await.ok().filter(|a| a.code() == 200)).await;
 }
 
 #[tokio::test]
@@ -123,6 +158,31 @@ async fn what_replaces_a_certificate_is_used_from_then_on_and_garbage_is_not() {
     cluster.node_client(Protocol::Http2).get("/api/v1/nodes/edge-1").await.unwrap().expect(200);
     assert!(cluster.relay.connections().0 > before, "a connection with the new certificate");
     assert_eq!(status(&cluster.hub).await["connectivity"]["state"], "Online", "a rotation is no outage");
+}
+
+/// What was begun with the certificate from before is not used when it comes late.
+#[tokio::test]
+async fn a_connection_that_comes_late_brings_no_old_certificate_back() {
+    let mut cluster = Cluster::prepare(NODE, Options::default()).await;
+    let file = cluster.folder().path().join("kubelet-client-current.pem");
+    let both = |identity: &Identity| format!("{}{}", identity.cert_pem, identity.key_pem);
+    // Of another name, so that the cloud can tell them apart.
+    replace(&file, &both(&cluster.api.pki().node("edge-0")));
+    cluster.hub.options.identity =
+        Identity { cert_file: file.clone(), key_file: file.clone(), ..cluster.node.clone() };
+    cluster.relay.hold();
+    cluster.hub.start().await;
+    until("a connection on its way", async || (cluster.relay.connections().1 > 0).then_some(())).await;
+    replace(&file, &both(&cluster.node));
+    signal(&cluster.hub, "-HUP");
+    let read = "reading the certificates again";
+    until("the new one", async || cluster.hub.log().contains(read).then_some(())).await;
+    cluster.relay.heal();
+    until_link(&cluster.hub, "Online").await;
+    cluster.node_client(Protocol::Http2).get("/api/v1/nodes/edge-1").await.unwrap().expect(200);
+    let asked = cluster.api.audit().matching(|entry| entry.path == "/api/v1/nodes/edge-1");
+    let users: Vec<_> = asked.iter().map(|entry| entry.user.as_str()).collect();
+    assert_eq!(users, ["system:node:edge-1"]);
 }
 
 #[tokio::test]

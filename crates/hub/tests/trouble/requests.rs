@@ -4,8 +4,10 @@ use bytes::Bytes;
 use http::Method;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use yurt_testkit::apiserver::Principal;
 use yurt_testkit::client::{Answer, Client, Protocol};
 use yurt_testkit::cluster::{Cluster, Hub};
+use yurt_testkit::objects;
 
 use crate::tools::{NODE, SOON, metric, raw, source, until_link};
 
@@ -36,6 +38,31 @@ async fn lives(hub: &Hub) {
     assert_eq!(hub.admin("/v1/healthz").await.unwrap().code(), 200);
     assert_eq!(metric(hub, "yurthub_panics_total").await, 0, "{}", hub.log());
     assert!(!hub.log().contains("panicked"), "{}", hub.log());
+}
+
+/// An offer to speak another protocol may be passed over: nothing of the request is lost for it.
+#[tokio::test]
+async fn an_offer_of_http2_takes_nothing_from_a_request() {
+    let cluster = Cluster::start(NODE).await;
+    until_link(&cluster.hub, "Online").await;
+    cluster.api.add_token("admin", Principal::user("admin", &["system:masters"]));
+    let plain = cluster.client(Protocol::Http1).token("admin");
+    let client = plain
+        .header("connection", "Upgrade, HTTP2-Settings")
+        .header("upgrade", "h2c")
+        .header("http2-settings", "AAMAAABkAAQAoAAAAAIAAAAA");
+    let maps = "/api/v1/namespaces/default/configmaps";
+    let map = objects::config_map("default", "a", &[("k", "1")]);
+    let made = client.post(maps, &map).await.unwrap().expect(201).json();
+    assert_eq!(made["data"]["k"], "1");
+    let patched =
+        client.patch(&format!("{maps}/a"), "merge-patch", &json!({"data": {"k": "2"}})).await.unwrap();
+    assert_eq!(patched.expect(200).json()["data"]["k"], "2");
+    client.get(maps).await.unwrap().expect(200);
+    cluster.relay.refuse().await;
+    until_link(&cluster.hub, "Offline").await;
+    let held = client.get(maps).await.unwrap().expect(200);
+    assert!(source(&held).starts_with("cache"), "{}", source(&held));
 }
 
 /// Urls that the API refuses, whatever the link does.
