@@ -182,8 +182,9 @@ impl Admin {
         ]
     }
 
-    async fn gauges(&self) -> [(&'static str, u64); 9] {
-        let journal = self.cache.front.read(|r| r.journal_figures()).await.unwrap_or_default();
+    async fn gauges(&self) -> [(&'static str, u64); 13] {
+        let figures = self.cache.front.read(|r| Ok((r.journal_figures()?, r.remembered_figures()?)));
+        let (journal, remembered) = figures.await.unwrap_or_default();
         let state = self.connectivity.now().state;
         let collections = self.cache.registry.all();
         let live = collections.iter().filter(|c| c.state() == CollectionState::Live).count();
@@ -197,6 +198,10 @@ impl Admin {
             ("conflicts", journal.conflicts),
             ("upstream_connections", self.cloud.connections()),
             ("kept_bytes", self.cache.room.taken()),
+            ("being_kept", self.cache.room.being_kept()),
+            ("fetched_objects", remembered.fetched),
+            ("known_tokens", remembered.principals),
+            ("grants", remembered.grants),
             ("store_set_aside", u64::from(matches!(self.cache.found.report, OpenReport::Damaged { .. }))),
         ]
     }

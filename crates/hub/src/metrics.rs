@@ -3,6 +3,7 @@
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 /// How a request was answered.
@@ -23,7 +24,7 @@ pub struct Why {
     pub reason: String,
 }
 
-/// All counters. Gauges are read when they are asked for.
+/// All counters. Gauges of what others hold are read when they are asked for.
 #[derive(Default)]
 pub struct Metrics {
     /// Requests answered.
@@ -50,6 +51,8 @@ pub struct Metrics {
     pub expired_watches: Counter,
     /// Connections that ended before TLS stood: garbage, a refused certificate, silence.
     pub failed_handshakes: Counter,
+    /// Bytes of memory that bodies of requests take now.
+    pub request_bodies: Gauge,
 }
 
 impl Metrics {
@@ -109,6 +112,11 @@ impl Metrics {
             "failed_handshakes",
             "Local connections that ended before TLS stood",
             self.failed_handshakes.clone(),
+        );
+        registry.register(
+            "request_bodies_bytes",
+            "Memory that bodies of requests take now",
+            self.request_bodies.clone(),
         );
         registry
     }

@@ -16,8 +16,12 @@ const CLIENTS_KIB: usize = 64 << 10;
 /// What the lists of reflectors may take together, in KiB.
 const REFLECTORS_KIB: usize = 128 << 10;
 
-/// The room in three parts.
+/// Answers that are being kept while nobody waits for it any more, at the most.
+const IN_BACKGROUND: usize = 512;
+
+/// The room in three parts, and the places of what is being kept.
 pub struct Room {
+    keeping: Arc<Semaphore>,
     node: Arc<Semaphore>,
     others: Arc<Semaphore>,
     reflectors: Arc<Semaphore>,
@@ -27,7 +31,7 @@ impl Default for Room {
     fn default() -> Self {
         let [node, others, reflectors] =
             [CLIENTS_KIB, CLIENTS_KIB, REFLECTORS_KIB].map(|kib| Arc::new(Semaphore::new(kib)));
-        Room { node, others, reflectors }
+        Room { keeping: Arc::new(Semaphore::new(IN_BACKGROUND)), node, others, reflectors }
     }
 }
 
@@ -40,6 +44,16 @@ impl Room {
     /// A share, still empty, for a list of a reflector.
     pub fn of_reflector(&self) -> Share {
         Share::of(&self.reflectors)
+    }
+
+    /// A place for something that is being kept; `None` when the store does not come to an end with what is.
+    pub fn place(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.keeping).try_acquire_owned().ok()
+    }
+
+    /// How much is being kept now: what was answered before is kept when there is nothing.
+    pub fn being_kept(&self) -> u64 {
+        IN_BACKGROUND.saturating_sub(self.keeping.available_permits()) as u64
     }
 
     /// What is taken now, in bytes.

@@ -27,8 +27,6 @@ use crate::tasks;
 const FIRST: usize = 64 << 10;
 /// Bytes that are sent in one piece.
 const PIECE: usize = 64 << 10;
-/// What is being written into the store while nobody waits for it any more, at the most.
-pub(super) const IN_BACKGROUND: usize = 512;
 /// An answer does not wait longer until it is kept: a question who asks (1.8 s), and a store that works.
 const KEEP_BOUND: Duration = Duration::from_secs(3);
 
@@ -75,7 +73,7 @@ impl Pipeline {
         &self,
         keeping: impl Future<Output = ()> + Send + 'static,
     ) -> Option<oneshot::Receiver<()>> {
-        let Ok(place) = Arc::clone(&self.keeping).try_acquire_owned() else {
+        let Some(place) = self.cache.room.place() else {
             self.metrics.not_kept(NotKept::SlowStore);
             return None;
         };

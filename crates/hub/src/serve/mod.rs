@@ -51,8 +51,6 @@ pub struct Pipeline {
     beside: Arc<Semaphore>,
     /// The memory for bodies of requests.
     bodies: Bodies,
-    /// Places for what is being kept while nobody waits for it.
-    keeping: Arc<Semaphore>,
     /// The places of upgraded connections.
     tunnels: Arc<Semaphore>,
     /// The end of the process.
@@ -127,7 +125,6 @@ impl Pipeline {
             metrics,
             beside,
             bodies: Bodies::default(),
-            keeping: Arc::new(Semaphore::new(keep::IN_BACKGROUND)),
             tunnels: Arc::new(Semaphore::new(upstream::MAX_TUNNELS)),
             shutdown,
         }
@@ -248,7 +245,7 @@ impl Pipeline {
         body: Incoming,
         next: impl FnOnce(&'a Arc<Self>, Asked, Bytes) -> futures_util::future::BoxFuture<'a, Response<Body>>,
     ) -> Response<Body> {
-        match self.bodies.read(&asked.caller, body).await {
+        match self.bodies.read(&asked.caller, body, &self.metrics.request_bodies).await {
             Ok(whole) => next(self, asked, whole.bytes.clone()).await,
             Err((reason, message)) => asked.refuse(reason, message),
         }

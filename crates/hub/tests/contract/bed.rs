@@ -48,8 +48,9 @@ pub fn reader(cluster: &Cluster, name: &str, resources: &[&str]) -> Client {
     caller(cluster, name)
 }
 
-/// Breaks the link so that it is noticed at once.
+/// Breaks the link so that it is noticed at once; what was answered before is kept by then.
 pub async fn cut(cluster: &Cluster) {
+    until_metric(cluster, "being_kept", |n| n == 0).await;
     cluster.relay.refuse().await;
     until_link(cluster, "Offline").await;
 }
@@ -63,6 +64,16 @@ pub async fn mend(cluster: &Cluster) {
 /// `/v1/status`.
 pub async fn status(cluster: &Cluster) -> Value {
     cluster.hub.admin("/v1/status").await.unwrap().json()
+}
+
+/// Waits until a gauge or counter of the hub is as it should be.
+pub async fn until_metric(cluster: &Cluster, name: &str, wanted: impl Fn(u64) -> bool) {
+    eventually(&format!("the right {name}"), async || {
+        let text = cluster.hub.admin("/metrics").await.unwrap().text();
+        let value = |l: &str| l.strip_prefix(&format!("yurthub_{name} "))?.parse().ok();
+        text.lines().find_map(value).is_some_and(&wanted)
+    })
+    .await;
 }
 
 pub async fn until_link(cluster: &Cluster, wanted: &str) {

@@ -196,6 +196,16 @@ async fn single_objects_keep_their_representation() {
     for name in ["a", "b"] {
         client.get_as(&format!("{MAPS}/{name}"), &metadata).await.unwrap().expect(200);
     }
+    until_metric(&cluster, "fetched_objects", |n| n == 3).await;
+    eventually("the hub knows who ann is, and what she may read", async || {
+        // Whoever is not known yet is asked about again with the next read.
+        for name in ["a", "b"] {
+            client.get_as(&format!("{MAPS}/{name}"), &metadata).await.unwrap().expect(200);
+        }
+        let text = cluster.hub.admin("/metrics").await.unwrap().text();
+        text.contains("\nyurthub_known_tokens 1\n") && text.contains("\nyurthub_grants 2\n")
+    })
+    .await;
     let held =
         async |name: &str, accept: &str| client.get_as(&format!("{MAPS}/{name}"), accept).await.unwrap();
     cut(&cluster).await;

@@ -2,9 +2,11 @@
 
 mod collections;
 mod fetched;
+mod figures;
 mod journal;
 mod vault;
 
+pub use figures::RememberedFigures;
 pub use journal::JournalFigures;
 
 use std::path::PathBuf;
