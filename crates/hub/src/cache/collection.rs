@@ -86,6 +86,7 @@ struct Inner {
     observed_at: i64,
     used: Instant,
     reflecting: bool,
+    followed: bool,
     damaged: bool,
     behind: bool,
 }
@@ -113,6 +114,7 @@ impl Collection {
             observed_at: record.observed_at,
             used: clock::monotonic(),
             reflecting: false,
+            followed: record.state == CollectionState::Live,
             damaged: false,
             behind: false,
         };
@@ -220,7 +222,30 @@ impl Collection {
         let mut inner = self.lock();
         let news = inner.state != state;
         inner.state = state;
+        match state {
+            CollectionState::Live => inner.followed = true,
+            CollectionState::Snapshot | CollectionState::Filling => inner.followed = false,
+            // Cut off, it stays what it was.
+            CollectionState::Frozen => {}
+        }
         news
+    }
+
+    /// Whether an object that is not in it did not exist when the cloud was last heard: a reflector keeps it, or did
+    /// until the link or the process went. As the store has it: live.
+    pub fn is_followed(&self) -> bool {
+        let inner = self.lock();
+        inner.followed && !inner.behind
+    }
+
+    /// Nobody follows the cloud's changes though they could be had; true when that is news.
+    pub fn abandon(&self) -> bool {
+        std::mem::replace(&mut self.lock().followed, false)
+    }
+
+    /// Whether a reflector has it in its care.
+    pub fn is_reflected(&self) -> bool {
+        self.lock().reflecting
     }
 
     /// The cloud's version that the rows are of.

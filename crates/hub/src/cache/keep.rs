@@ -140,6 +140,10 @@ impl Cache {
             return Err(NotKept::LinkLost);
         }
         let node_owned = identity.is_node() || held.as_ref().is_some_and(|h| h.node_owned());
+        // A whole list where a reflector is about to go on is as good as its own.
+        let goes_on = state == CollectionState::Snapshot
+            && held.as_ref().is_some_and(|h| h.is_followed() && h.is_reflected());
+        let stored_state = if goes_on { CollectionState::Live } else { state };
         let now = clock::unix();
         let header = ListHeader { remaining: None, ..list.header };
         let (stored_key, stored_header) = (key.clone(), header.clone());
@@ -148,19 +152,20 @@ impl Cache {
             .front
             .write(move |w| {
                 damaged.map_or(Ok(()), |id| w.remove(id))?;
-                w.replace(&stored_key, &stored_header, state, node_owned, now, &rows)
+                w.replace(&stored_key, &stored_header, stored_state, node_owned, now, &rows)
             })
             .await?;
         let version = header.resource_version;
+        if let Some(held) = held.as_ref().filter(|_| !goes_on) {
+            held.set_state(state);
+        }
         match held {
             Some(held) if damaged.is_some() => {
-                held.set_state(state);
                 held.heal(id, version);
                 self.endpoints.look_again();
                 Ok(held)
             }
             Some(held) => {
-                held.set_state(state);
                 held.set_id(id);
                 self.replaced(&held, changes, previous, version);
                 Ok(held)

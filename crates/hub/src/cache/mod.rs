@@ -127,6 +127,8 @@ impl Cache {
         let following = Arc::clone(&cache).follow_pods(cache.shutdown.clone());
         tasks::spawn("endpoints", tasks::Failure::Local, following);
         cache.resume(&records);
+        let abandoning = Arc::clone(&cache).abandon_the_unfollowed();
+        tasks::spawn("abandon", tasks::Failure::Local, abandoning);
         Ok(cache)
     }
 

@@ -79,7 +79,7 @@ pub enum ListAnswer {
 pub enum ObjectAnswer {
     /// It is held.
     Held(Box<ObjectView>),
-    /// A complete collection is held, and the object is not in it.
+    /// The object is not in a complete collection that was live when the cloud was last heard.
     Absent,
     /// It is held, but not of the version that is asked for.
     Unfit(Unfit),
@@ -195,7 +195,8 @@ impl Cache {
         }
     }
 
-    /// What the newest collection says that knows of the object, and that collection's version.
+    /// What the newest collection says that knows of the object, and that collection's version. An old list says
+    /// what was not there then; what came later is not known (P2).
     async fn in_collections(
         &self,
         request: &ResourceRequest,
@@ -206,19 +207,23 @@ impl Cache {
         let mut held = self.registry.of(&request.resource);
         held.retain(|c| may_contain(c, key));
         held.sort_by_key(|c| std::cmp::Reverse(c.version()));
+        let mut gone = 0;
         for collection in held {
             let Some(representation) = written_as(&collection, wanted, scope) else { continue };
             let version = collection.version();
             let id = collection.id();
             match self.in_collection(&collection, key, representation).await {
+                // A newer list does not have it any more.
+                Ok(Some(_)) if gone > version => {}
                 Ok(Some(view)) => return Ok((ObjectAnswer::Held(Box::new(view)), version)),
-                Ok(None) if must_contain(&collection, key) => return Ok((ObjectAnswer::Absent, version)),
-                Ok(None) => {}
+                Ok(None) if !must_contain(&collection, key) => {}
+                Ok(None) if collection.is_followed() => return Ok((ObjectAnswer::Absent, gone.max(version))),
+                Ok(None) => gone = gone.max(version),
                 Err(FrontError::Store(StoreError::NoCollection)) => self.evicted(&collection, id),
                 Err(error) => return Err(error),
             }
         }
-        Ok((ObjectAnswer::Unknown, 0))
+        Ok((ObjectAnswer::Unknown, gone))
     }
 
     async fn in_collection(

@@ -1,6 +1,7 @@
 //! What the hub promises, held against the real binary: each test is a node with its own cloud and link.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods)]
 
+mod absence;
 mod bed;
 mod bounds;
 mod edges;

@@ -24,7 +24,7 @@ use super::collection::{Collection, Upstream};
 use super::keep::NotKept;
 use super::{Cache, FrontError};
 use crate::cloud::{Identity, Lane, Received};
-use crate::connectivity::Event as LinkEvent;
+use crate::connectivity::{Event as LinkEvent, State as LinkState};
 use crate::tasks;
 use step::{Event, State, step};
 
@@ -64,6 +64,34 @@ impl Cache {
             if let Some(collection) = self.registry.get(&record.key) {
                 self.reflect(&collection);
             }
+        }
+    }
+
+    /// Whenever the link is back, what no reflector takes up again is from then on no more than an old list.
+    pub(super) async fn abandon_the_unfollowed(self: Arc<Self>) {
+        let mut shutdown = self.shutdown.clone();
+        loop {
+            let online = |wanted| self.connectivity.until(move |s| (s.state == LinkState::Online) == wanted);
+            tokio::select! {
+                () = shutdown.wait() => return,
+                _ = online(true) => {}
+            }
+            for collection in self.registry.all() {
+                if !collection.is_reflected() {
+                    self.abandon(&collection).await;
+                }
+            }
+            tokio::select! {
+                () = shutdown.wait() => return,
+                _ = online(false) => {}
+            }
+        }
+    }
+
+    async fn abandon(&self, collection: &Collection) {
+        if collection.abandon() {
+            let id = collection.id();
+            let _ = self.front.write(move |w| w.set_state(id, CollectionState::Frozen)).await;
         }
     }
 
@@ -144,7 +172,7 @@ impl Reflector {
     async fn act(&self, state: State) -> Event {
         match state {
             State::Waiting => {
-                self.cache.connectivity.until(|s| s.state == crate::connectivity::State::Online).await;
+                self.cache.connectivity.until(|s| s.state == LinkState::Online).await;
                 self.jitter().await;
                 Event::LinkUp
             }
@@ -197,14 +225,10 @@ impl Reflector {
     }
 
     async fn freeze(&self) {
-        if !self.collection.set_state(CollectionState::Frozen) || self.cache.shutdown.is_stopping() {
-            // A collection that was live when the hub stopped goes on when it starts again.
-            return;
-        }
-        // In an outage the store stays as it is: live, to be resumed.
-        if self.cache.connectivity.reachable() {
-            let id = self.collection.id();
-            let _ = self.cache.front.write(move |w| w.set_state(id, CollectionState::Frozen)).await;
+        self.collection.set_state(CollectionState::Frozen);
+        // What was live when the hub stopped or the link was lost goes on after it; the store stays as it is.
+        if !self.cache.shutdown.is_stopping() && self.cache.connectivity.reachable() {
+            self.cache.abandon(&self.collection).await;
         }
     }
 
