@@ -84,6 +84,8 @@ struct Inner {
     node_owned: bool,
     sponsors: Vec<Identity>,
     observed_at: i64,
+    /// Since when the cloud is known to have come to `version`.
+    reached: Instant,
     used: Instant,
     reflecting: bool,
     followed: bool,
@@ -112,6 +114,7 @@ impl Collection {
             node_owned: record.node_owned,
             sponsors: Vec::new(),
             observed_at: record.observed_at,
+            reached: clock::monotonic(),
             used: clock::monotonic(),
             reflecting: false,
             followed: record.state == CollectionState::Live,
@@ -177,8 +180,7 @@ impl Collection {
         inner.behind = false;
         inner.id = id;
         inner.ring.reset(version);
-        inner.version = version;
-        inner.header.resource_version = version;
+        inner.come_to(version);
         inner.current = inner.masks.values().map(|m| m.version).max().unwrap_or(version);
         drop(inner);
         self.news.send_replace(());
@@ -251,6 +253,13 @@ impl Collection {
     /// The cloud's version that the rows are of.
     pub fn version(&self) -> u64 {
         self.lock().version
+    }
+
+    /// Whether `version` shows that the cloud's versions went back: it is that of a list of the newest state which
+    /// was asked for when the cloud had come further already.
+    pub fn is_ahead_of(&self, version: u64, asked: Instant) -> bool {
+        let inner = self.lock();
+        inner.version > version && inner.reached < asked
     }
 
     /// The version of the view: the cloud's, or that of the last local write over it.
@@ -390,9 +399,14 @@ impl Inner {
         if version <= self.version {
             return;
         }
+        self.come_to(version);
+        self.lead();
+    }
+
+    fn come_to(&mut self, version: u64) {
         self.version = version;
         self.header.resource_version = version;
-        self.lead();
+        self.reached = clock::monotonic();
     }
 
     /// Lets the view's version follow the cloud's again once no local write stands over it.
@@ -417,5 +431,47 @@ impl Drop for Watching {
     fn drop(&mut self) {
         self.0.watchers.fetch_sub(1, Ordering::Relaxed);
         self.0.touch();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use yurt_api::representation::Representation;
+    use yurt_api::resource::Resource;
+
+    use super::*;
+
+    fn collection(version: u64) -> Collection {
+        let key = CollectionKey {
+            resource: Resource::new("", "v1", "pods"),
+            namespace: None,
+            labels: String::new(),
+            fields: String::new(),
+            representation: Representation::JSON,
+        };
+        let record = CollectionRecord {
+            id: CollectionId(1),
+            key,
+            header: ListHeader { resource_version: version, ..ListHeader::default() },
+            state: CollectionState::Snapshot,
+            observed_at: 0,
+            used_at: 0,
+            objects: 0,
+            bytes: 0,
+            node_owned: false,
+        };
+        Collection::new(&record).unwrap()
+    }
+
+    #[test]
+    fn only_a_list_that_was_asked_for_later_shows_that_the_cloud_went_back() {
+        let held = collection(10);
+        let early = clock::monotonic();
+        assert!(held.is_ahead_of(9, early) && !held.is_ahead_of(10, early));
+        held.progress(12);
+        assert!(!held.is_ahead_of(11, early), "the answer was on its way while the other came");
+        assert!(held.is_ahead_of(11, clock::monotonic()));
+        held.restart(8);
+        assert!(!held.is_ahead_of(8, clock::monotonic()) && held.is_ahead_of(7, clock::monotonic()));
     }
 }

@@ -3,6 +3,7 @@
 //! Nothing is kept while the cloud counts as lost (P6), and nothing that is not whole (P3).
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use yurt_api::collection::CollectionKey;
@@ -83,13 +84,14 @@ impl Cache {
     }
 
     /// Keeps a whole list, or one whose last page has come, as a snapshot, from which a watch can go on;
-    /// `None` = further pages are to come.
+    /// `None` = further pages are to come. `asked` is when the client asked, before the cloud was.
     pub async fn keep_list(
         &self,
         request: &ResourceRequest,
         representation: Representation,
         body: &Bytes,
         identity: &Identity,
+        asked: Instant,
     ) -> Result<Option<Arc<Collection>>, NotKept> {
         if !self.keeps(identity, request) {
             return Err(NotKept::Partial);
@@ -97,8 +99,12 @@ impl Cache {
         let key = Cache::key_of(request, representation);
         let page = list::split(representation.encoding, body).map_err(|_| NotKept::Undecodable)?;
         let token = request.options.continue_token.as_deref();
+        let newest = request.options.resource_version.is_none() && token.is_none();
+        let newest = newest.then_some(asked);
         match self.pages.join(identity, &key, token, page, body.len(), clock::monotonic())? {
-            Some(list) => self.keep_split(key, list, CollectionState::Snapshot, identity).await.map(Some),
+            Some(list) => {
+                self.keep_split(key, list, CollectionState::Snapshot, identity, newest).await.map(Some)
+            }
             None => {
                 self.pages.watch_over(&self.metrics);
                 Ok(None)
@@ -106,13 +112,15 @@ impl Cache {
         }
     }
 
-    /// Keeps a whole list that was read by a request for `key`.
+    /// Keeps a whole list that was read by a request for `key`. `newest` is when the state of now was asked for,
+    /// if it was: an answer that is older than what was held then shows that the cluster was set back.
     pub(super) async fn keep_split(
         &self,
         key: CollectionKey,
         list: List,
         state: CollectionState,
         identity: &Identity,
+        newest: Option<Instant>,
     ) -> Result<Arc<Collection>, NotKept> {
         if !list.header.continue_token.is_empty() {
             return Err(NotKept::Partial);
@@ -122,9 +130,10 @@ impl Cache {
         }
         let held = self.registry.get(&key);
         if let Some(held) = &held {
-            let reflected = held.state() == CollectionState::Live && state != CollectionState::Live;
-            if reflected || (state != CollectionState::Live && held.version() > list.header.resource_version)
-            {
+            let version = list.header.resource_version;
+            let set_back = || newest.is_some_and(|asked| held.is_ahead_of(version, asked));
+            let reflected = held.state() == CollectionState::Live;
+            if state != CollectionState::Live && (reflected || held.version() > version && !set_back()) {
                 return Err(NotKept::Older);
             }
         } else if self.registry.len() >= MAX_COLLECTIONS {

@@ -102,6 +102,7 @@ fn in_json(asked: &Asked) -> Asked {
     // An answer "not modified" has nothing to keep.
     parts.headers.remove(header::IF_NONE_MATCH);
     Asked {
+        at: clock::monotonic(),
         parts,
         info: asked.info.clone(),
         caller: asked.caller.clone(),

@@ -14,7 +14,7 @@ mod watch;
 mod write;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, StatusCode, header};
@@ -59,6 +59,8 @@ pub struct Pipeline {
 
 /// A request that has been understood.
 pub(crate) struct Asked {
+    /// When.
+    pub(crate) at: Instant,
     pub(crate) parts: http::request::Parts,
     pub(crate) info: RequestInfo,
     pub(crate) caller: Caller,
@@ -155,6 +157,7 @@ impl Pipeline {
         request: Request<Incoming>,
         peer: &Peer,
     ) -> (&'static str, Reason, Response<Body>) {
+        let at = crate::clock::monotonic();
         let (parts, body) = request.into_parts();
         let caller = identify(peer, &parts.headers, self.cache.node_name());
         let accepted = negotiate(text(&parts.headers, header::ACCEPT));
@@ -179,7 +182,7 @@ impl Pipeline {
         let manner = Manner::of(&parts.method, &parts.headers);
         let link = self.link().await;
         let route = route(&info, &caller, link, manner);
-        let asked = Asked { parts, info, caller, accepted, wanted, reason: route.reason() };
+        let asked = Asked { at, parts, info, caller, accepted, wanted, reason: route.reason() };
         let head = asked.parts.method == Method::HEAD;
         let mut answer = self.follow(route, asked, body).await;
         if head {

@@ -260,14 +260,14 @@ impl Pipeline {
         answer: Response<Received>,
     ) -> Response<Body> {
         let Some(request) = asked.resource().cloned() else { return self.pass_on(&asked, answer).await };
-        let (pipeline, caller) = (Arc::clone(self), asked.caller.clone());
+        let (pipeline, caller, at) = (Arc::clone(self), asked.caller.clone(), asked.at);
         let keep = Box::new(move |body: Bytes| -> BoxFuture<'static, ()> {
             Box::pin(async move {
                 // Who asks has to be known before its watch comes: only then can it share what is kept.
                 let _ = pipeline.record(&caller, &request).await;
                 let cache = &pipeline.cache;
                 if let Err(reason) =
-                    cache.keep_list(&request, representation, &body, &caller.identity()).await
+                    cache.keep_list(&request, representation, &body, &caller.identity(), at).await
                 {
                     pipeline.metrics.not_kept(reason);
                 }

@@ -23,6 +23,8 @@ async fn an_old_list_does_not_say_that_something_does_not_exist() {
     ann.get(&format!("{MAPS}/gone")).await.unwrap().expect(200);
     cluster.api.delete("configmaps", "default", "gone");
     let list = ann.get(MAPS).await.unwrap().expect(200);
+    ann.get(&format!("{MAPS}/late")).await.unwrap().expect(404);
+    ann.get(&format!("{MAPS}/early")).await.unwrap().expect(200);
     cluster.api.create(objects::config_map("default", "late", &[]));
     until_collection(&cluster, &["configmaps"], "snapshot").await;
     cut(&cluster).await;
@@ -46,6 +48,7 @@ async fn what_was_live_when_the_link_went_says_what_does_not_exist() {
     cluster.api.create(objects::service("default", "web", &[("http", 80)]));
     let ann = reader(&cluster, "ann", &["configmaps"]);
     let (_, _maps) = informer(&ann, MAPS, JSON).await;
+    ann.get(&format!("{MAPS}/none")).await.unwrap().expect(404);
     let (_, _services) = informer(&node(&cluster), SERVICES, PROTOBUF).await;
     for resource in ["configmaps", "services"] {
         until_collection(&cluster, &[resource], "live").await;
@@ -69,6 +72,7 @@ async fn what_nobody_takes_up_again_is_an_old_list() {
     let mut cluster = online().await;
     let ann = reader(&cluster, "ann", &["configmaps"]);
     let (_, maps) = informer(&ann, MAPS, JSON).await;
+    ann.get(&format!("{MAPS}/late")).await.unwrap().expect(404);
     until_collection(&cluster, &["configmaps"], "live").await;
     drop(maps);
     cut(&cluster).await;
@@ -87,5 +91,29 @@ async fn what_nobody_takes_up_again_is_an_old_list() {
             cut(&cluster).await;
         }
         not_held(&caller(&cluster, "ann").get(&format!("{MAPS}/late")).await.unwrap(), "late");
+    }
+}
+
+/// A cluster that was restored from a backup: what was seen of the time that is gone is not held for ever.
+#[tokio::test]
+async fn a_list_of_now_takes_the_place_of_one_from_a_time_that_is_gone() {
+    let mut cluster = online().await;
+    let ann = reader(&cluster, "ann", &["configmaps"]);
+    let backup = cluster.api.snapshot();
+    for name in ["lost", "lost-too"] {
+        cluster.api.create(objects::config_map("default", name, &[]));
+    }
+    let before = ann.get(MAPS).await.unwrap().expect(200);
+    cluster.api.restore(&backup);
+    cluster.api.create(objects::config_map("default", "new", &[]));
+    let after = ann.get(MAPS).await.unwrap().expect(200);
+    assert!(version(&after.json()) < version(&before.json()), "the versions went back");
+    cut(&cluster).await;
+    for restarted in [false, true] {
+        if restarted {
+            cluster.hub.crash_and_restart().await;
+        }
+        let held = caller(&cluster, "ann").get(MAPS).await.unwrap().expect(200);
+        assert_eq!((names(&held), version(&held.json())), (names(&after), version(&after.json())));
     }
 }

@@ -113,6 +113,7 @@ async fn what_is_not_held_is_never_empty_and_never_missing() {
     config(&cluster, "there", "1");
     let client = reader(&cluster, "ann", &["*"]);
     let (_, _stream) = informer(&client, MAPS, JSON).await;
+    until_collection(&cluster, &["configmaps in default"], "live").await;
     client.get(&format!("{MAPS}/none")).await.unwrap().expect(404);
     let unread = [
         "/api/v1/namespaces/other/configmaps",

@@ -82,6 +82,9 @@ async fn what_is_held_is_shown_as_the_apiserver_would() {
     for (resource, accept) in all.into_iter().zip([PROTOBUF, PROTOBUF, JSON, JSON, PROTOBUF, JSON]) {
         client.get_as(&format!("/api/v1/{resource}"), accept).await.unwrap().expect(200);
     }
+    // What is followed when the link goes says what does not exist.
+    let (_, _maps) = informer(&client, "/api/v1/configmaps", JSON).await;
+    until_collection(&cluster, &["configmaps"], "live").await;
     // Rights are learnt verb by verb.
     for one in ["pods/web", "configmaps/missing"] {
         table_or_status(&client, &format!("/api/v1/namespaces/default/{one}")).await;

@@ -41,9 +41,8 @@ impl Collection {
     pub fn restart(&self, version: u64) {
         let mut inner = self.lock();
         inner.ring.reset(version);
-        inner.version = version;
+        inner.come_to(version);
         inner.current = version;
-        inner.header.resource_version = version;
         inner.masks.clear();
         drop(inner);
         self.news.send_replace(());

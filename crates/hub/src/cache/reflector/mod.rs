@@ -112,7 +112,7 @@ impl Cache {
         let mut share = self.room.of_reflector();
         let body = share.read(answer.into_body(), MAX_LIST).await?;
         let split = list::split(key.representation.encoding, &body).map_err(|_| NotKept::Undecodable)?;
-        let collection = self.keep_split(key, split, CollectionState::Snapshot, &identity).await?;
+        let collection = self.keep_split(key, split, CollectionState::Snapshot, &identity, None).await?;
         collection.sponsor(&identity);
         self.reflect(&collection);
         Ok(())
@@ -242,7 +242,7 @@ impl Reflector {
         let (cache, kept) = (Arc::clone(&self.cache), key.clone());
         let storing = async move {
             let _share = share;
-            cache.keep_split(kept, split, CollectionState::Live, &identity).await
+            cache.keep_split(kept, split, CollectionState::Live, &identity, None).await
         };
         match self.to_its_end(storing).await? {
             Ok(_) => {
