@@ -282,7 +282,12 @@ impl Pipeline {
         if asked.caller == Caller::Node && self.cache.node_may(request).await {
             return true;
         }
-        let Ok(Some(user)) = self.user(&asked.caller).await else { return false };
+        let known = match request.verb {
+            // It would last as a watch of its own: worth the wait until it is known whose it is.
+            Verb::Watch => self.learn_user(&asked.caller).await,
+            _ => self.user(&asked.caller).await,
+        };
+        let Ok(Some(user)) = known else { return false };
         match self.cache.grants.verdict(&user, request).await {
             Ok(Verdict::Fresh) => true,
             Ok(_) => {

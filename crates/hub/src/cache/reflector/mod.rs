@@ -225,6 +225,8 @@ impl Reflector {
     }
 
     async fn freeze(&self) {
+        // A list that is being stored would set the collection live again.
+        drop(self.storing.lock().await);
         self.collection.set_state(CollectionState::Frozen);
         // What was live when the hub stopped or the link was lost goes on after it; the store stays as it is.
         if !self.cache.shutdown.is_stopping() && self.cache.connectivity.reachable() {
