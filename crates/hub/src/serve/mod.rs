@@ -36,6 +36,9 @@ use body::Bodies;
 
 /// How long a request waits for a process that has just started to hear from the cloud.
 const FIRST_WORD: Duration = Duration::from_millis(1500);
+/// The same for an answer that says "later": whoever gets it asks again by itself, and a boot with no cloud
+/// must not wait.
+const A_MOMENT: Duration = Duration::from_millis(30);
 
 /// The pipeline with all it needs.
 pub struct Pipeline {
@@ -209,7 +212,11 @@ impl Pipeline {
         if asked.reason != Reason::Starting || !respond::is_refusal(&answer) {
             return answer;
         }
-        self.connectivity.decided(FIRST_WORD).await;
+        let bound = match answer.status() {
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => FIRST_WORD,
+            _ => A_MOMENT,
+        };
+        self.connectivity.decided(bound).await;
         match asked.resource().map(|r| r.verb) {
             _ if !self.connectivity.reachable() => match answer.status() {
                 StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
