@@ -149,9 +149,8 @@ impl Cache {
             return Err(NotKept::LinkLost);
         }
         let node_owned = identity.is_node() || held.as_ref().is_some_and(|h| h.node_owned());
-        // A whole list where a reflector is about to go on is as good as its own.
-        let goes_on = state == CollectionState::Snapshot
-            && held.as_ref().is_some_and(|h| h.is_followed() && h.is_reflected());
+        // A whole list where a reflector works is as good as its own.
+        let goes_on = state == CollectionState::Snapshot && held.as_ref().is_some_and(|h| h.is_reflected());
         let stored_state = if goes_on { CollectionState::Live } else { state };
         let now = clock::unix();
         let header = ListHeader { remaining: None, ..list.header };
@@ -166,7 +165,12 @@ impl Cache {
             .await?;
         let version = header.resource_version;
         if let Some(held) = held.as_ref().filter(|_| !goes_on) {
-            held.set_state(state);
+            if state == CollectionState::Live || !held.is_reflected() {
+                held.set_state(state);
+            } else {
+                // A reflector began meanwhile: what it says of the collection stands.
+                self.front.write(move |w| w.set_state(id, CollectionState::Live)).await?;
+            }
         }
         match held {
             Some(held) if damaged.is_some() => {
