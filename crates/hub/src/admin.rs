@@ -140,6 +140,7 @@ impl Admin {
                 "length": journal.entries,
                 "oldest": journal.oldest.map(clock::rfc3339),
                 "conflicts": journal.conflicts,
+                "deliveredNotPulled": journal.delivered,
                 "unreadable": self.cache.unreadable_entries(),
             },
             "conflicts": shown,
@@ -182,7 +183,7 @@ impl Admin {
         ]
     }
 
-    async fn gauges(&self) -> [(&'static str, u64); 13] {
+    async fn gauges(&self) -> [(&'static str, u64); 14] {
         let figures = self.cache.front.read(|r| Ok((r.journal_figures()?, r.remembered_figures()?)));
         let (journal, remembered) = figures.await.unwrap_or_default();
         let state = self.connectivity.now().state;
@@ -196,6 +197,7 @@ impl Admin {
             ("watchers", watchers as u64),
             ("journal_entries", journal.entries),
             ("conflicts", journal.conflicts),
+            ("journal_delivered", journal.delivered),
             ("upstream_connections", self.cloud.connections()),
             ("kept_bytes", self.cache.room.taken()),
             ("being_kept", self.cache.room.being_kept()),

@@ -33,8 +33,8 @@ pub use error::{Fault, Result, StoreError};
 pub use open::{OpenReport, Opened, Options, open};
 pub use reader::{JournalFigures, Reader, RememberedFigures};
 pub use records::{
-    Applied, Change, CollectionId, CollectionRecord, CollectionState, Conflict, Document, Entry, Fetched,
-    Grant, Kept, KnownPrincipal, NewEntry, Operation, Replaced, Row, VaultedToken,
+    Applied, Change, CollectionId, CollectionRecord, CollectionState, Conflict, Delivered, Document, Entry,
+    Fetched, Grant, Kept, KnownPrincipal, NewEntry, Operation, Replaced, Row, VaultedToken,
 };
 pub use seal::SealKey;
 pub use writer::{GcReport, Writer};

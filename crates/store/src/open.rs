@@ -165,6 +165,10 @@ fn begin(file: &Path, sealer: &Sealer, options: &Options, least: u64) -> Result<
             sync_dir(file.parent())?;
         }
         Found::Ours => damage::check(&mut conn, file)?,
+        Found::Earlier => {
+            damage::check(&mut conn, file)?;
+            schema::upgrade(&mut conn)?;
+        }
     }
     schema::check_key(&conn, sealer)?;
     let shared = Shared::new(recover::figures(&conn)?);

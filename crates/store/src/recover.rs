@@ -56,10 +56,10 @@ fn bare(row: &rusqlite::Row<'_>) -> Result<Entry> {
     stored.entry(Vec::new())
 }
 
-/// The greatest number that the journal or the conflicts hold.
+/// The greatest number that the journal, the conflicts or the delivered entries hold.
 pub(crate) fn last_seq(conn: &Connection) -> Result<u64> {
     let sql = "SELECT max(coalesce((SELECT max(seq) FROM journal), 0),
-               coalesce((SELECT max(seq) FROM conflicts), 0))";
+               coalesce((SELECT max(seq) FROM conflicts), 0), coalesce((SELECT max(seq) FROM delivered), 0))";
     let last: i64 = conn.query_row(sql, [], |r| r.get(0))?;
     u64::try_from(last).map_err(|_| StoreError::Damaged("a number of the journal is negative".into()))
 }

@@ -8,7 +8,7 @@ use crate::seal::{Place, Sealer};
 /// `YURT`, in SQLite's `application_id`.
 pub(crate) const APPLICATION_ID: i64 = 0x5955_5254;
 /// The format that this program writes, in SQLite's `user_version`.
-pub(crate) const FORMAT: i64 = 1;
+pub(crate) const FORMAT: i64 = 2;
 /// A commit to the WAL writes whole pages: with 1,024 bytes a 2 KB object costs three of them, with SQLite's
 /// usual 4,096 it costs 4 KB and half of every page stays empty.
 pub(crate) const PAGE_SIZE: i64 = 1024;
@@ -64,12 +64,24 @@ CREATE UNIQUE INDEX remembered_key ON remembered (what, owner, key);
 CREATE TABLE key_check (id INTEGER PRIMARY KEY CHECK (id = 1), sealed BLOB NOT NULL) STRICT;
 ";
 
+/// What format 2 has beyond format 1.
+const SINCE_FORMAT_2: &str = "
+CREATE TABLE delivered (
+    seq INTEGER PRIMARY KEY, slot TEXT NOT NULL, operation TEXT NOT NULL,
+    grp TEXT NOT NULL, version TEXT NOT NULL, resource TEXT NOT NULL, key TEXT NOT NULL, uid TEXT NOT NULL,
+    at INTEGER NOT NULL, first_at INTEGER NOT NULL, attempts INTEGER NOT NULL, body BLOB NOT NULL,
+    cloud_rv INTEGER NOT NULL
+) STRICT;
+";
+
 /// What a file is, before anything of it is trusted.
 pub(crate) enum Found {
     /// No tables yet.
     Empty,
     /// A store of this format.
     Ours,
+    /// A store of an earlier format, which [`upgrade`] makes one of this format.
+    Earlier,
 }
 
 /// Looks at the header of the file.
@@ -83,6 +95,7 @@ pub(crate) fn inspect(conn: &Connection) -> Result<Found> {
     match (application, format) {
         (0, 0) if tables == 0 => Ok(Found::Empty),
         (APPLICATION_ID, FORMAT) => Ok(Found::Ours),
+        (APPLICATION_ID, 1) => Ok(Found::Earlier),
         (APPLICATION_ID, newer) if newer > FORMAT => Err(StoreError::Newer { found: newer, known: FORMAT }),
         _ => Err(StoreError::Damaged(format!("not a store: application {application:#x}, format {format}"))),
     }
@@ -100,12 +113,21 @@ pub(crate) fn create(conn: &mut Connection, sealer: &Sealer, least: u64) -> Resu
     conn.pragma_update(None, "synchronous", "FULL")?;
     let tx = conn.transaction()?;
     tx.execute_batch(TABLES)?;
+    tx.execute_batch(SINCE_FORMAT_2)?;
     tx.pragma_update(None, "application_id", APPLICATION_ID)?;
     tx.pragma_update(None, "user_version", FORMAT)?;
     tx.execute("INSERT INTO key_check VALUES (1, ?1)", [sealer.seal(&Place::new("key_check"), &[])?])?;
     tx.execute("INSERT INTO sequence VALUES (1, ?1)", [least.cast_signed()])?;
     tx.commit()?;
     Ok(conn.pragma_update(None, "synchronous", "NORMAL")?)
+}
+
+/// Makes a store of an earlier format one of this format, all or nothing.
+pub(crate) fn upgrade(conn: &mut Connection) -> Result<()> {
+    let tx = conn.transaction()?;
+    tx.execute_batch(SINCE_FORMAT_2)?;
+    tx.pragma_update(None, "user_version", FORMAT)?;
+    Ok(tx.commit()?)
 }
 
 /// Fails with [`StoreError::Sealed`] when the store was sealed with another key.

@@ -36,11 +36,20 @@ pub struct Mask {
     pub version: u64,
     /// The object as the node left it, in item form and the collection's encoding; `None` = deleted.
     pub body: Option<Bytes>,
-    /// Set when the cloud has it: the mask goes with the first upstream change of at least this version.
-    pub delivered: Option<u64>,
+    /// Set when the cloud has it.
+    pub delivered: Option<Delivery>,
     /// It was not written but follows from what the node wrote elsewhere (see [`super::endpoints`]): it goes with
     /// the first upstream change that is not held back.
     pub derived: bool,
+}
+
+/// The cloud has a local write: its mask goes with the first upstream change that shows it.
+#[derive(Clone, Copy, Debug)]
+pub struct Delivery {
+    /// The version from which the cloud's changes show it; 0 = not known.
+    pub version: u64,
+    /// When it was delivered.
+    pub at: Instant,
 }
 
 /// A change that upstream made, stored already.
@@ -87,6 +96,7 @@ struct Inner {
     /// Since when the cloud is known to have come to `version`.
     reached: Instant,
     used: Instant,
+    live_since: Instant,
     reflecting: bool,
     followed: bool,
     damaged: bool,
@@ -116,6 +126,7 @@ impl Collection {
             observed_at: record.observed_at,
             reached: clock::monotonic(),
             used: clock::monotonic(),
+            live_since: clock::monotonic(),
             reflecting: false,
             followed: record.state == CollectionState::Live,
             damaged: false,
@@ -225,7 +236,12 @@ impl Collection {
         let news = inner.state != state;
         inner.state = state;
         match state {
-            CollectionState::Live => inner.followed = true,
+            CollectionState::Live => {
+                inner.followed = true;
+                if news {
+                    inner.live_since = clock::monotonic();
+                }
+            }
             CollectionState::Snapshot | CollectionState::Filling => inner.followed = false,
             // Cut off, it stays what it was.
             CollectionState::Frozen => {}
@@ -248,6 +264,11 @@ impl Collection {
     /// Whether a reflector has it in its care.
     pub fn is_reflected(&self) -> bool {
         self.lock().reflecting
+    }
+
+    /// Since when the reflector has been told of every change, if it is now.
+    pub fn live_since(&self) -> Instant {
+        self.lock().live_since
     }
 
     /// The cloud's version that the rows are of.

@@ -181,6 +181,9 @@ impl Cache {
             Some(held) => {
                 held.set_id(id);
                 self.replaced(&held, changes, previous, version);
+                if let Some(asked) = newest {
+                    self.settle_asked(&held, asked).await;
+                }
                 Ok(held)
             }
             None => {
@@ -195,9 +198,10 @@ impl Cache {
                     bytes: 0,
                     node_owned,
                 };
-                let held = self.registry.insert(&record).ok_or(NotKept::Undecodable);
+                let held = self.registry.insert(&record).ok_or(NotKept::Undecodable)?;
+                self.cover_new(&held).await?;
                 self.endpoints.look_again();
-                held
+                Ok(held)
             }
         }
     }

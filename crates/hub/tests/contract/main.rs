@@ -11,6 +11,7 @@ mod identity;
 mod kubelet;
 mod link;
 mod pages;
+mod pushed;
 mod reads;
 mod tables;
 mod watches;

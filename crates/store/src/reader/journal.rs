@@ -5,7 +5,7 @@ use rusqlite::Row;
 use super::Reader;
 use crate::error::Result;
 use crate::journal::{BODY, COLUMNS, cloud_place, open_entry};
-use crate::records::{Conflict, Entry};
+use crate::records::{Conflict, Delivered, Entry};
 use crate::seal::Sealer;
 
 /// The journal in figures.
@@ -17,6 +17,8 @@ pub struct JournalFigures {
     pub oldest: Option<i64>,
     /// Conflicts.
     pub conflicts: u64,
+    /// Entries that the cloud has and that what is held of the cloud does not show yet.
+    pub delivered: u64,
 }
 
 impl Reader {
@@ -25,10 +27,14 @@ impl Reader {
     /// # Errors
     /// What the disk says.
     pub fn journal_figures(&self) -> Result<JournalFigures> {
-        let sql = "SELECT count(*), min(first_at), (SELECT count(*) FROM conflicts) FROM journal";
-        let (entries, oldest, conflicts): (i64, Option<i64>, i64) =
-            self.conn.prepare_cached(sql)?.query_row([], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?)))?;
-        Ok(JournalFigures { entries: entries.cast_unsigned(), oldest, conflicts: conflicts.cast_unsigned() })
+        let sql = "SELECT count(*), min(first_at), (SELECT count(*) FROM conflicts),
+                   (SELECT count(*) FROM delivered) FROM journal";
+        let count = |r: &Row<'_>, at| Ok::<_, rusqlite::Error>(r.get::<_, i64>(at)?.cast_unsigned());
+        let figures = self.conn.prepare_cached(sql)?.query_row([], |r| {
+            let (entries, conflicts, delivered) = (count(r, 0)?, count(r, 2)?, count(r, 3)?);
+            Ok(JournalFigures { entries, oldest: r.get(1)?, conflicts, delivered })
+        })?;
+        Ok(figures)
     }
 
     /// All pending entries, in order.
@@ -40,6 +46,21 @@ impl Reader {
         let sql = format!("SELECT {COLUMNS} FROM journal ORDER BY seq");
         let mut all = self.conn.prepare_cached(&sql)?;
         all.query_map([], |r| Ok(open_entry("journal", r, &self.sealer)))?.map(|e| e?).collect()
+    }
+
+    /// All entries that the cloud has and that were not forgotten yet, in order. One that is not as it was written is
+    /// passed over: the cloud has it.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn delivered(&self) -> Result<Vec<Delivered>> {
+        let mut all =
+            self.conn.prepare_cached(&format!("SELECT {COLUMNS}, cloud_rv FROM delivered ORDER BY seq"))?;
+        let mut delivered = Vec::new();
+        for one in all.query_map([], |r| Ok(open_delivered(r, &self.sealer)))? {
+            delivered.extend(one?.ok());
+        }
+        Ok(delivered)
     }
 
     /// All conflicts, oldest entry first. One that is not as it was written is passed over.
@@ -67,4 +88,10 @@ fn open_conflict(row: &Row<'_>, sealer: &Sealer) -> Result<Conflict> {
         cloud: cloud.map(|c| sealer.open(&place, &c)).transpose()?,
         at: row.get(BODY + 3)?,
     })
+}
+
+fn open_delivered(row: &Row<'_>, sealer: &Sealer) -> Result<Delivered> {
+    let cloud_version: i64 = row.get(BODY + 1)?;
+    let entry = open_entry("delivered", row, sealer)?;
+    Ok(Delivered { entry, cloud_version: cloud_version.cast_unsigned() })
 }

@@ -103,3 +103,12 @@ pub struct Conflict {
     /// When it was parked, in Unix seconds.
     pub at: i64,
 }
+
+/// A write that the cloud has, and that what is held of the cloud does not show yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Delivered {
+    /// What the node wrote.
+    pub entry: Entry,
+    /// The resourceVersion that the cloud gave it, 0 when it did not say.
+    pub cloud_version: u64,
+}

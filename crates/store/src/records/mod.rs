@@ -7,5 +7,5 @@ mod vault;
 pub use collection::{
     Applied, Change, CollectionId, CollectionRecord, CollectionState, Document, Fetched, Replaced, Row,
 };
-pub use journal::{Conflict, Entry, Kept, NewEntry, Operation};
+pub use journal::{Conflict, Delivered, Entry, Kept, NewEntry, Operation};
 pub use vault::{Grant, KnownPrincipal, VaultedToken};

@@ -30,22 +30,22 @@ impl Writer {
         })
     }
 
-    /// Forgets the object in all representations, and its subresources.
+    /// Forgets the object in all representations, and its subresources. Returns whether anything was held.
     ///
     /// # Errors
     /// What the disk says.
-    pub fn forget_fetched(&mut self, resource: &Resource, key: &ObjectKey) -> Result<()> {
+    pub fn forget_fetched(&mut self, resource: &Resource, key: &ObjectKey) -> Result<bool> {
         let (resource, key) = (resource.to_string(), names::object_key(key));
         let held = "SELECT 1 FROM fetched WHERE resource = ?1 AND key = ?2";
         let held = self.conn.prepare_cached(held)?.exists([&resource, &key])?;
         if !held {
-            return Ok(());
+            return Ok(false);
         }
         self.transact(Durability::Process, |session, effects| {
             effects.pages += 3;
             let delete = "DELETE FROM fetched WHERE resource = ?1 AND key = ?2";
             session.conn.prepare_cached(delete)?.execute([resource, key])?;
-            Ok(())
+            Ok(true)
         })
     }
 

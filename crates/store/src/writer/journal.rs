@@ -13,6 +13,7 @@ use crate::journal::{COLUMNS, Stored, cloud_place, entry_place};
 use crate::records::{Entry, Kept, NewEntry, Operation};
 use crate::recover;
 
+mod delivered;
 mod park;
 
 impl Writer {
@@ -118,13 +119,17 @@ fn put(session: &Session<'_>, new: &NewEntry, seq: u64) -> Result<()> {
     insert(session.conn, "journal", &stored, &body)
 }
 
-/// Writes the columns that both tables have.
+/// Writes the columns that all tables of entries have.
 fn insert(conn: &Connection, table: &str, s: &Stored, body: &[u8]) -> Result<()> {
+    let more = match table {
+        "conflicts" => (", reason, parked_at", ", '', 0"),
+        "delivered" => (", cloud_rv", ", 0"),
+        _ => ("", ""),
+    };
     let sql = format!(
         "INSERT INTO {table} (seq, slot, operation, grp, version, resource, key, uid, at, first_at, attempts,
          body{}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12{})",
-        if table == "conflicts" { ", reason, parked_at" } else { "" },
-        if table == "conflicts" { ", '', 0" } else { "" },
+        more.0, more.1,
     );
     conn.prepare_cached(&sql)?.execute(params![
         s.seq,

@@ -24,6 +24,8 @@ enum Op {
     Put { slots: Vec<u8>, body: Seed },
     Attempt { nth: usize },
     Deliver { nth: usize },
+    Await { nth: usize, version: u64 },
+    Show { nth: usize },
     Park { nth: usize },
     Number,
     Reopen { closed: bool },
@@ -51,6 +53,8 @@ fn op() -> impl Strategy<Value = Op> {
         2 => (prop::collection::vec(0_u8..12, 1..7), any::<Seed>()).prop_map(|(slots, body)| Op::Put { slots, body }),
         1 => any::<usize>().prop_map(|nth| Op::Attempt { nth }),
         1 => any::<usize>().prop_map(|nth| Op::Deliver { nth }),
+        1 => (any::<usize>(), any::<u64>()).prop_map(|(nth, version)| Op::Await { nth, version }),
+        1 => any::<usize>().prop_map(|nth| Op::Show { nth }),
         1 => any::<usize>().prop_map(|nth| Op::Park { nth }),
         1 => Just(Op::Number),
         1 => any::<bool>().prop_map(|closed| Op::Reopen { closed }),
@@ -72,6 +76,8 @@ struct Model {
     collections: BTreeMap<usize, Collection>,
     /// slot, body, attempts by number.
     journal: BTreeMap<u64, (String, String, u32)>,
+    /// Slot, body and the cloud's version by number.
+    delivered: BTreeMap<u64, (String, String, u64)>,
     conflicts: Vec<u64>,
     last_number: u64,
 }
@@ -114,6 +120,17 @@ impl Model {
                 let Some(seq) = self.nth(nth) else { return };
                 writer.journal_remove(&[seq]).unwrap();
                 self.journal.remove(&seq);
+            }
+            Op::Await { nth, version } => {
+                let Some(seq) = self.nth(nth) else { return };
+                writer.journal_delivered(seq, version).unwrap();
+                let (slot, body, _) = self.journal.remove(&seq).unwrap();
+                self.delivered.insert(seq, (slot, body, version));
+            }
+            Op::Show { nth } => {
+                let Some(seq) = nth_of(&self.delivered, nth) else { return };
+                writer.delivered_remove(&[seq]).unwrap();
+                self.delivered.remove(&seq);
             }
             Op::Park { nth } => {
                 let Some(seq) = self.nth(nth) else { return };
@@ -210,7 +227,7 @@ impl Model {
     }
 
     fn nth(&self, nth: usize) -> Option<u64> {
-        self.journal.keys().nth(nth.checked_rem(self.journal.len())?).copied()
+        nth_of(&self.journal, nth)
     }
 
     fn number(&mut self, number: u64) {
@@ -237,11 +254,20 @@ impl Model {
         let journal: BTreeMap<_, _> =
             journal.map(|e| (e.seq, (e.slot, String::from_utf8(e.body).unwrap(), e.attempts))).collect();
         assert_eq!(journal, self.journal);
+        let delivered = store.reader.delivered().unwrap().into_iter();
+        let delivered: BTreeMap<_, _> = delivered
+            .map(|d| (d.entry.seq, (d.entry.slot, String::from_utf8(d.entry.body).unwrap(), d.cloud_version)))
+            .collect();
+        assert_eq!(delivered, self.delivered);
         let mut parked = self.conflicts.clone();
         parked.sort_unstable();
         let conflicts: Vec<u64> = store.reader.conflicts().unwrap().iter().map(|c| c.entry.seq).collect();
         assert_eq!(conflicts, parked);
     }
+}
+
+fn nth_of<T>(by_number: &BTreeMap<u64, T>, nth: usize) -> Option<u64> {
+    by_number.keys().nth(nth.checked_rem(by_number.len())?).copied()
 }
 
 fn write(slot: u8, body: &str) -> NewEntry {

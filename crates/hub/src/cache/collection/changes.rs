@@ -8,8 +8,9 @@ use yurt_api::object::{self, Attributes};
 use yurt_api::watch::{self as frames, EventType};
 use yurt_store::Row;
 
-use super::{Collection, Inner, Mask, Upstream};
+use super::{Collection, Delivery, Inner, Mask, Upstream};
 use crate::cache::ring::{self, Entry};
+use crate::clock;
 
 /// An object before an event.
 struct Before {
@@ -81,7 +82,7 @@ impl Collection {
         if mask.derived {
             return true;
         }
-        let Some(delivered) = mask.delivered else { return false };
+        let Some(Delivery { version: delivered, .. }) = mask.delivered else { return false };
         let recreated = || match (&change.row, &change.previous) {
             (Some(row), Some(previous)) => row.uid != previous.uid,
             (Some(_), None) | (None, _) => true,
@@ -156,7 +157,7 @@ impl Collection {
     /// A later local write of the object waits for its own delivery.
     pub fn delivered(&self, key: &ObjectKey, local: u64, version: u64) {
         if let Some(mask) = self.lock().masks.get_mut(key).filter(|mask| mask.version <= local) {
-            mask.delivered = Some(version);
+            mask.delivered = Some(Delivery { version, at: clock::monotonic() });
         }
     }
 

@@ -440,6 +440,7 @@ async fn store_and_tell(
         Upstream { key, row, previous, version, received: Some(frame), held: false }
     });
     cache.tell(collection, told.collect(), version);
+    cache.forget_pulled().await;
     Ok(())
 }
 

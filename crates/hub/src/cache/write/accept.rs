@@ -284,7 +284,7 @@ impl Cache {
         }
     }
 
-    async fn keep_event(
+    pub(super) async fn keep_event(
         &self,
         resource: &Resource,
         kind: TypeMeta,

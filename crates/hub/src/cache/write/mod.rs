@@ -4,6 +4,8 @@
 //! What the node does not own is refused, and nothing is ever acknowledged that was not kept.
 
 mod accept;
+mod conflict;
+mod delivered;
 mod new;
 mod object;
 mod overlay;
@@ -21,6 +23,7 @@ use yurt_api::resource::{Resource, TypeMeta};
 use yurt_store::{Entry, NewEntry, Operation, StoreError};
 
 pub use accept::{Accepted, LocalWrite, Refused};
+pub use delivered::CloudObject;
 pub use overlay::{LocalObject, Overlay};
 pub use slices::is_wipe;
 
@@ -71,6 +74,7 @@ impl TypeMetaText {
 impl Cache {
     /// Puts the journal of an earlier process over the collections again.
     pub(super) async fn load_journal(&self) -> Result<(), FrontError> {
+        self.load_delivered().await?;
         for entry in self.journal_entries().await? {
             self.overlay.journal_grew();
             match serde_json::from_slice::<Written>(&entry.body) {
@@ -173,17 +177,8 @@ impl Cache {
             return Ok(());
         }
         set_version(&mut written.object, version);
-        let kind = written.kind.type_meta();
-        let local = local_item(resource, &written.object);
         for collection in self.registry.of(resource) {
-            let row = match self.base_json(&collection, key).await {
-                // What is not as it was written hides under what the node writes now.
-                Err(FrontError::Store(StoreError::Damaged(_) | StoreError::Sealed(_))) => None,
-                read => read?,
-            };
-            let local = local.as_ref().filter(|(_, attributes)| collection.selects(attributes));
-            let body = local.and_then(|(item, _)| masked(&collection, &kind, item));
-            collection.mask(key, Mask { version, body, delivered: None, derived: false }, row.as_ref());
+            self.cover(&collection, key, version, &written).await?;
         }
         if resource.is("", "pods") {
             self.endpoints.wrote(uid, &written);
@@ -196,6 +191,40 @@ impl Cache {
         Ok(())
     }
 
+    /// Puts a local write over one collection.
+    async fn cover(
+        &self,
+        collection: &Arc<Collection>,
+        key: &ObjectKey,
+        version: u64,
+        written: &Written,
+    ) -> Result<(), FrontError> {
+        let row = match self.base_json(collection, key).await {
+            // What is not as it was written hides under what the node writes now.
+            Err(FrontError::Store(StoreError::Damaged(_) | StoreError::Sealed(_))) => None,
+            read => read?,
+        };
+        let local = local_item(&collection.key().resource, &written.object);
+        let local = local.filter(|(_, attributes)| collection.selects(attributes));
+        let body = local.and_then(|(item, _)| masked(collection, &written.kind.type_meta(), &item));
+        collection.mask(key, Mask { version, body, delivered: None, derived: false }, row.as_ref());
+        Ok(())
+    }
+
+    /// Puts what waits to be pushed over a collection that has just appeared.
+    pub(super) async fn cover_new(&self, collection: &Arc<Collection>) -> Result<(), FrontError> {
+        for (key, local) in self.overlay.pending_of(&collection.key().resource) {
+            self.cover(collection, &key, local.version, &local.written).await?;
+            let resource = &collection.key().resource;
+            if self.overlay.get(resource, &key).is_none_or(|now| now.version != local.version) {
+                // It was pushed, or written again, in between.
+                let row = self.base_json(collection, &key).await?;
+                collection.settle(&key, row.as_ref());
+            }
+        }
+        Ok(())
+    }
+
     /// The cloud has the entry, or never will: its word counts again from `version` on.
     pub async fn release(&self, entry: &Entry, version: u64) {
         if entry.resource.is("", "pods") {
@@ -204,37 +233,6 @@ impl Cache {
         self.overlay.release(&entry.resource, &entry.key, ring::LOCAL + entry.seq);
         for collection in self.registry.of(&entry.resource) {
             collection.delivered(&entry.key, ring::LOCAL + entry.seq, version);
-        }
-    }
-
-    /// Takes away the masks whose end is reached: the row is as new as what was delivered.
-    pub(super) async fn settle(&self, collection: &Arc<Collection>) {
-        for (key, mask) in collection.masks() {
-            let Some(delivered) = mask.delivered else { continue };
-            let Ok(row) = self.base_json(collection, &key).await else { continue };
-            let reached = match (&row, &mask.body) {
-                (Some(row), Some(_)) => delivered > 0 && row.resource_version >= delivered,
-                (None, None) => true,
-                _ => false,
-            };
-            if reached {
-                collection.settle(&key, row.as_ref());
-            }
-        }
-    }
-
-    /// Takes away every mask that was delivered, whether or not the cloud's change has come by.
-    pub async fn sweep(&self) {
-        self.endpoints.forget();
-        for collection in self.registry.all() {
-            for (key, mask) in collection.masks() {
-                if mask.delivered.is_none() {
-                    continue;
-                }
-                if let Ok(row) = self.base_json(&collection, &key).await {
-                    collection.settle(&key, row.as_ref());
-                }
-            }
         }
     }
 }

@@ -1,8 +1,8 @@
 //! The node's writes by object: what the journal does to reads of single objects.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use tokio::sync::watch;
@@ -10,7 +10,7 @@ use yurt_api::collection::ObjectKey;
 use yurt_api::object::to_item;
 use yurt_api::representation::{Encoding, Representation};
 use yurt_api::resource::Resource;
-use yurt_store::Operation;
+use yurt_store::{Entry, Operation};
 
 use super::super::ObjectView;
 use super::Written;
@@ -37,7 +37,20 @@ pub struct Overlay {
     objects: Mutex<HashMap<(Resource, ObjectKey), LocalObject>>,
     pub(super) gate: tokio::sync::Mutex<()>,
     unpushed: watch::Sender<bool>,
-    homecomings: AtomicU64,
+    awaited: Mutex<Vec<Awaited>>,
+    settling: Arc<AtomicBool>,
+}
+
+/// What the cloud has and the collections do not show yet: number, resource and key of the entry.
+type Awaited = (u64, Resource, ObjectKey);
+
+/// The right to wait for what was delivered, until it is dropped.
+pub struct Settling(Arc<AtomicBool>);
+
+impl Drop for Settling {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
+    }
 }
 
 impl Default for Overlay {
@@ -46,7 +59,8 @@ impl Default for Overlay {
             objects: Mutex::default(),
             gate: tokio::sync::Mutex::default(),
             unpushed: watch::channel(false).0,
-            homecomings: AtomicU64::new(0),
+            awaited: Mutex::default(),
+            settling: Arc::default(),
         }
     }
 }
@@ -79,6 +93,14 @@ impl Overlay {
     /// All that the node wrote of a resource.
     pub fn of(&self, resource: &Resource) -> Vec<LocalObject> {
         self.lock().iter().filter(|((r, _), _)| r == resource).map(|(_, local)| local.clone()).collect()
+    }
+
+    /// What waits to be pushed of a resource, by object; what is only a patch is not known whole.
+    pub(super) fn pending_of(&self, resource: &Resource) -> Vec<(ObjectKey, LocalObject)> {
+        let waits = |local: &LocalObject| !local.ephemeral && !local.written.patch.is_object();
+        let objects = self.lock();
+        let of = objects.iter().filter(|((r, _), local)| r == resource && waits(local));
+        of.map(|((_, key), local)| (key.clone(), local.clone())).collect()
     }
 
     /// Whether a write to this object waits to be pushed.
@@ -120,14 +142,26 @@ impl Overlay {
         let _ = self.unpushed.subscribe().wait_for(|grew| *grew).await;
     }
 
-    /// The journal is pushed after an outage.
-    pub fn came_home(&self) {
-        self.homecomings.fetch_add(1, Ordering::Relaxed);
+    /// The right to wait for what was delivered, for the first who asks.
+    pub fn start_settling(&self) -> Option<Settling> {
+        let first = !self.settling.swap(true, Ordering::AcqRel);
+        first.then(|| Settling(Arc::clone(&self.settling)))
     }
 
-    /// How often that was so since the start.
-    pub fn homecomings(&self) -> u64 {
-        self.homecomings.load(Ordering::Relaxed)
+    /// The cloud has this entry; what is held of the cloud does not show it yet.
+    pub(super) fn await_pull(&self, entry: &Entry) {
+        let awaited = (entry.seq, entry.resource.clone(), entry.key.clone());
+        self.awaited.lock().unwrap_or_else(PoisonError::into_inner).push(awaited);
+    }
+
+    /// Those entries.
+    pub(super) fn awaited(&self) -> Vec<Awaited> {
+        self.awaited.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// These of them are shown by now.
+    pub(super) fn pulled(&self, seqs: &[u64]) {
+        self.awaited.lock().unwrap_or_else(PoisonError::into_inner).retain(|a| !seqs.contains(&a.0));
     }
 
     /// Writes that wait, those in memory only left out.

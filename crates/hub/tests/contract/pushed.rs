@@ -1,0 +1,116 @@
+//! Between the push and the pull: what the cloud has taken is not forgotten before it is seen (P5).
+
+use std::time::Duration;
+
+use serde_json::json;
+use yurt_testkit::apiserver::Fault;
+use yurt_testkit::objects;
+
+use crate::bed::*;
+use crate::kubelet::*;
+
+/// A power cut after the push, before any reflector has caught up, brings back nothing of before the outage.
+#[tokio::test]
+async fn a_crash_between_push_and_pull_resurrects_nothing() {
+    let mut cluster = with_pods().await;
+    cluster.api.create(objects::pod("default", "ended", NODE));
+    let kubelet = node(&cluster);
+    eventually("the view has it", async || {
+        names(&kubelet.get(&format!("{OWN_PODS}&resourceVersion=0")).await.unwrap().expect(200)).len() == 3
+    })
+    .await;
+    cut(&cluster).await;
+    report(&kubelet, "web", "Running").await;
+    kubelet.delete(&format!("{PODS}/ended"), &json!({"gracePeriodSeconds": 0})).await.unwrap().expect(200);
+    let deaf = cluster.api.fault(Fault::Fail(500, "InternalError"), |method, path| {
+        method == "GET" && path.contains("watch=true")
+    });
+    mend(&cluster).await;
+    until_pushed(&cluster).await;
+    assert!(!cluster.api.exists("pods", "default", "ended"));
+    assert_eq!(pod(&cluster, "web")["status"]["phase"], "Running");
+
+    cluster.relay.refuse().await;
+    cluster.hub.crash_and_restart().await;
+    let kubelet = node(&cluster);
+    let list = kubelet.get(&format!("{OWN_PODS}&resourceVersion=0")).await.unwrap().expect(200);
+    assert_eq!(names(&list), ["db", "web"]);
+    let web = kubelet.get(&format!("{PODS}/web")).await.unwrap().expect(200).json();
+    assert_eq!(web["status"]["phase"], "Running", "{web:#}");
+    // The cloud may have made another of that name since: nobody knows.
+    not_held(&kubelet.get(&format!("{PODS}/ended")).await.unwrap(), "a deleted pod");
+
+    cluster.api.remove_fault(deaf);
+    mend(&cluster).await;
+    until_metric(&cluster, "journal_delivered", |n| n == 0).await;
+    let list = kubelet.get(&format!("{OWN_PODS}&resourceVersion=0")).await.unwrap().expect(200);
+    assert_eq!(names(&list), ["db", "web"]);
+    assert!(version(&decoded(&list)) < 1 << 62, "no local version is left in the view");
+    assert_eq!(sent(&cluster, "PATCH", &format!("{PODS}/web/status")), 1, "and nothing is sent twice");
+}
+
+/// P2: a collection that appears while a write waits shows the write.
+#[tokio::test]
+async fn a_list_that_is_kept_while_a_write_waits_shows_it() {
+    let cluster = with_pods().await;
+    let kubelet = node(&cluster);
+    let dora = reader(&cluster, "dora", &["pods"]);
+    cut(&cluster).await;
+    report(&kubelet, "web", "Running").await;
+    let waits = |method: &str, path: &str| method == "PATCH" && path.contains("/web/status");
+    cluster.api.fault(Fault::Fail(401, "Unauthorized"), waits);
+    mend(&cluster).await;
+    assert_eq!(journal(&cluster).await, (1, 0), "it waits");
+    dora.get("/api/v1/pods").await.unwrap().expect(200);
+    cut(&cluster).await;
+    let list = dora.get("/api/v1/pods").await.unwrap().expect(200).json();
+    let phases: Vec<_> = list["items"].as_array().unwrap().iter().map(|p| &p["status"]["phase"]).collect();
+    assert!(phases.contains(&&json!("Running")), "{list:#}");
+}
+
+/// A conflict is an Event of the object, where an operator looks first; and the way home is open for the rest.
+#[tokio::test]
+async fn a_conflict_is_told_as_an_event() {
+    let cluster = with_pods().await;
+    let kubelet = node(&cluster);
+    cut(&cluster).await;
+    report(&kubelet, "web", "Running").await;
+    let of_web = |method: &str, path: &str| method == "PATCH" && path.contains("/web/status");
+    cluster.api.fault_times(1, Fault::Fail(422, "Invalid"), of_web);
+    mend(&cluster).await;
+    eventually("the Event is in the cloud", async || {
+        cluster.api.events().iter().any(|e| {
+            e["reason"] == "LocalWriteConflict"
+                && e["involvedObject"]["name"] == "web"
+                && e["involvedObject"]["kind"] == "Pod"
+                && e["message"].as_str().is_some_and(|m| m.contains("422"))
+        })
+    })
+    .await;
+    until_pushed(&cluster).await;
+}
+
+/// A cloud that has too much to do is asked again when it says, and a slow link is no lost one: an answer may take as
+/// long as it keeps coming.
+#[tokio::test]
+async fn a_busy_cloud_and_a_slow_link_lose_nothing() {
+    let cluster = with_pods().await;
+    let kubelet = node(&cluster);
+    cut(&cluster).await;
+    report(&kubelet, "web", "Running").await;
+    let of_web = |method: &str, path: &str| method == "PATCH" && path.contains("/web/status");
+    cluster.api.fault_times(2, Fault::TooManyRequests(1), of_web);
+    // About 12 s for the list of the node's pods, which is longer than any bound on silence.
+    let whole: usize = cluster.api.list("pods").iter().map(|pod| pod.to_string().len()).sum();
+    let slow = Fault::SlowBody(whole.div_ceil(15), Duration::from_millis(800));
+    cluster.api.fault_times(1, slow, |method, path| method == "GET" && path.starts_with("/api/v1/pods?"));
+    cluster.relay.heal();
+    let home = async {
+        while journal(&cluster).await.0 > 0 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    within("the write is home", Duration::from_secs(60), home).await;
+    assert_eq!(pod(&cluster, "web")["status"]["phase"], "Running");
+    assert_eq!(journal(&cluster).await, (0, 0));
+}
