@@ -1,0 +1,168 @@
+//! What a cluster has to be given, made from the code: the CRD from its types, the rights from the controllers' table,
+//! the admission policy from the names that the controllers use. `examples/manifests.rs` writes them into `deploy/`, and
+//! a test holds them equal.
+
+use kube::CustomResourceExt;
+use serde_json::{Value, json};
+
+use crate::controllers;
+use crate::names::{EVICTERS, PROTECTED_UNTIL};
+use crate::pool::NodePool;
+use crate::rights::{self, Place, Right};
+
+/// Name of every object of this program.
+const NAME: &str = "yurt-controller-manager";
+/// Its namespace, unless kustomize says otherwise.
+const NAMESPACE: &str = "kube-system";
+/// Name of the admission policy and its binding.
+pub const POLICY: &str = "yurt-protected-pods";
+
+/// Every file of `deploy/`, with its documents.
+pub fn files() -> Vec<(&'static str, Vec<Value>)> {
+    let resources = ["crd.yaml", "rbac.yaml", "policy.yaml", "deployment.yaml"];
+    let kustomization = json!({
+        "apiVersion": "kustomize.config.k8s.io/v1beta1",
+        "kind": "Kustomization",
+        "resources": resources,
+    });
+    vec![
+        ("crd.yaml", vec![crd()]),
+        ("rbac.yaml", rbac()),
+        ("policy.yaml", policy()),
+        ("deployment.yaml", deployment()),
+        ("kustomization.yaml", vec![kustomization]),
+    ]
+}
+
+fn crd() -> Value {
+    json!(NodePool::crd())
+}
+
+/// A pod's deletion is refused when its mark says that it is protected and an evicting controller asks for it; users,
+/// owners and this program itself are never refused. What cannot be evaluated is let through.
+fn policy() -> Vec<Value> {
+    let evicters: Vec<String> = EVICTERS.iter().map(|name| format!("'{name}'")).collect();
+    let policy = json!({
+        "apiVersion": "admissionregistration.k8s.io/v1",
+        "kind": "ValidatingAdmissionPolicy",
+        "metadata": {"name": POLICY},
+        "spec": {
+            "failurePolicy": "Ignore",
+            "matchConstraints": {"resourceRules": [
+                {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["DELETE"], "resources": ["pods"]},
+            ]},
+            "matchConditions": [
+                {"name": "evicting-controller",
+                 "expression": format!("request.userInfo.username in [{}]", evicters.join(", "))},
+                {"name": "protected-pod",
+                 "expression": format!(
+                     "oldObject != null && has(oldObject.metadata.annotations) && '{PROTECTED_UNTIL}' in oldObject.metadata.annotations"
+                 )},
+            ],
+            "validations": [{
+                "expression": "false",
+                "messageExpression": format!(
+                    "'the node of this pod is disconnected, the pod is protected until ' + oldObject.metadata.annotations['{PROTECTED_UNTIL}']"
+                ),
+                "reason": "Forbidden",
+            }],
+        },
+    });
+    let binding = json!({
+        "apiVersion": "admissionregistration.k8s.io/v1",
+        "kind": "ValidatingAdmissionPolicyBinding",
+        "metadata": {"name": POLICY},
+        "spec": {"policyName": POLICY, "validationActions": ["Deny"]},
+    });
+    vec![policy, binding]
+}
+
+fn rbac() -> Vec<Value> {
+    let rights = rights::of(controllers::TABLE.iter());
+    let mut all = vec![json!({
+        "apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": NAME, "namespace": NAMESPACE},
+    })];
+    let mut places: Vec<Place> = Vec::new();
+    for right in &rights {
+        if !places.contains(&right.place) {
+            places.push(right.place);
+        }
+    }
+    places.sort_by_key(|place| *place != Place::Cluster);
+    for place in places {
+        let rules: Vec<Value> = rights.iter().filter(|r| r.place == place).map(rule).collect();
+        all.extend(role(place, &rules));
+    }
+    all
+}
+
+fn rule(right: &Right) -> Value {
+    let mut rule = json!({"apiGroups": [right.group], "resources": [right.resource], "verbs": right.verbs});
+    if !right.names.is_empty() {
+        rule["resourceNames"] = json!(right.names);
+    }
+    rule
+}
+
+/// A role at a place, and its binding.
+fn role(place: Place, rules: &[Value]) -> [Value; 2] {
+    let (kind, namespace) = match place {
+        Place::Cluster => ("ClusterRole", None),
+        Place::Own => ("Role", Some(NAMESPACE)),
+        Place::Namespace(name) => ("Role", Some(name)),
+    };
+    let mut metadata = json!({"name": NAME});
+    if let Some(namespace) = namespace {
+        metadata["namespace"] = namespace.into();
+    }
+    let group = "rbac.authorization.k8s.io";
+    let api_version = format!("{group}/v1");
+    [
+        json!({"apiVersion": api_version, "kind": kind, "metadata": metadata, "rules": rules}),
+        json!({
+            "apiVersion": api_version,
+            "kind": format!("{kind}Binding"),
+            "metadata": metadata,
+            "roleRef": {"apiGroup": group, "kind": kind, "name": NAME},
+            "subjects": [{"kind": "ServiceAccount", "name": NAME, "namespace": NAMESPACE}],
+        }),
+    ]
+}
+
+fn deployment() -> Vec<Value> {
+    let labels = json!({"app.kubernetes.io/name": NAME});
+    let probe = |path: &str| json!({"httpGet": {"path": path, "port": "health"}, "periodSeconds": 10});
+    let container = json!({
+        "name": NAME,
+        "image": NAME,
+        "args": ["--leader-elect", format!("--namespace=$(NAMESPACE)")],
+        "env": [{"name": "NAMESPACE", "valueFrom": {"fieldRef": {"fieldPath": "metadata.namespace"}}}],
+        "ports": [{"name": "health", "containerPort": 10271}],
+        "livenessProbe": probe("/healthz"),
+        "readinessProbe": probe("/readyz"),
+        "resources": {"requests": {"cpu": "50m", "memory": "48Mi"}, "limits": {"memory": "128Mi"}},
+        "securityContext": {
+            "allowPrivilegeEscalation": false, "readOnlyRootFilesystem": true,
+            "capabilities": {"drop": ["ALL"]},
+        },
+    });
+    let spec = json!({
+        "serviceAccountName": NAME,
+        "priorityClassName": "system-cluster-critical",
+        "securityContext": {"runAsNonRoot": true, "runAsUser": 65532, "seccompProfile": {"type": "RuntimeDefault"}},
+        // Beside the control plane: on a node that is cut off it would have to judge its own silence.
+        "nodeSelector": {"node-role.kubernetes.io/control-plane": ""},
+        "tolerations": [{"key": "node-role.kubernetes.io/control-plane", "operator": "Exists", "effect": "NoSchedule"}],
+        "containers": [container],
+    });
+    vec![json!({
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": NAME, "namespace": NAMESPACE, "labels": labels},
+        "spec": {
+            "replicas": 2,
+            "selector": {"matchLabels": labels},
+            "template": {"metadata": {"labels": labels}, "spec": spec},
+        },
+    })]
+}

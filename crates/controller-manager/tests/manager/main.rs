@@ -1,0 +1,8 @@
+//! The manager against the simulated apiserver, with a clock that the stories move.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods)]
+
+mod bed;
+mod election;
+mod outage;
+mod pools;
+mod trouble;
