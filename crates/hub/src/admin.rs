@@ -15,6 +15,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use yurt_store::{CollectionState, OpenReport};
 
+use crate::autonomy::Shown;
 use crate::cache::{Cache, Collection, Found};
 use crate::clock;
 use crate::cloud::Cloud;
@@ -48,6 +49,8 @@ pub struct Admin {
     pub metrics: Arc<Metrics>,
     /// The last replay.
     pub report: Arc<Mutex<Report>>,
+    /// Whether the node could boot without the cloud.
+    pub autonomy: Shown,
 }
 
 impl Admin {
@@ -132,6 +135,7 @@ impl Admin {
         let body = json!({
             "node": self.cache.node_name(),
             "connectivity": {"state": link.state.name(), "since": clock::rfc3339(link.since_unix), "seconds": link.since.elapsed().as_secs(), "trouble": self.cloud.trouble()},
+            "autonomy": *self.autonomy.lock().unwrap_or_else(PoisonError::into_inner),
             "store": store_status(&self.cache.found, self.cache.front.failures()),
             "credentials": {"complaints": self.credentials.complaints()},
             "upstreamConnections": self.cloud.connections(),

@@ -16,6 +16,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use yurt_store::{OpenReport, Options, SealKey, StoreError};
 
 use crate::admin::Admin;
+use crate::autonomy::{Autonomy, Shown};
 use crate::cache::{Cache, Found, Front, StoreThreads};
 use crate::cloud::Cloud;
 use crate::config::{Asked, Config, Flags};
@@ -137,6 +138,15 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         renewed.1.renew();
     };
     tasks::spawn("certificate files", Failure::Fatal, watch_files(watched, renew, shutdown.clone()));
+    let autonomy = Autonomy {
+        cache: Arc::clone(&cache),
+        cloud: Arc::clone(&cloud),
+        connectivity: connectivity.clone(),
+        credentials: Arc::clone(&credentials),
+        shown: Shown::default(),
+    };
+    let shown = Arc::clone(&autonomy.shown);
+    tasks::spawn("autonomy", Failure::Local, autonomy.run(shutdown.clone()));
     let admin_page = Admin {
         cache: Arc::clone(&cache),
         cloud: Arc::clone(&cloud),
@@ -144,6 +154,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         credentials,
         metrics: Arc::clone(&metrics),
         report,
+        autonomy: shown,
     };
     tasks::spawn("admin", Failure::Fatal, Arc::new(admin_page).run(admin, shutdown.clone()));
     tasks::spawn("garbage", Failure::Local, collect_garbage(Arc::clone(&cache), shutdown.clone()));

@@ -8,6 +8,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods))]
 
 pub mod admin;
+pub mod autonomy;
 pub mod cache;
 pub mod clock;
 pub mod cloud;

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods)]
 
 mod absence;
+mod autonomy;
 mod bed;
 mod bounds;
 mod edges;

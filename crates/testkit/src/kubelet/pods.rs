@@ -149,7 +149,7 @@ async fn token(machine: &Machine, view: &PodView, object: &Value) -> String {
     let request = json!({
         "kind": "TokenRequest", "apiVersion": "authentication.k8s.io/v1",
         "spec": {
-            "audiences": ["https://kubernetes.default.svc"], "expirationSeconds": 3607,
+            "expirationSeconds": 3607,
             "boundObjectRef": {"kind": "Pod", "apiVersion": "v1", "name": view.name, "uid": view.uid},
         },
     });
