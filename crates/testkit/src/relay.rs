@@ -16,9 +16,15 @@ use tokio::{
         TcpListener, TcpStream,
         tcp::{ReadHalf, WriteHalf},
     },
-    sync::watch,
+    sync::{mpsc, watch},
     task::JoinHandle,
+    time::{Instant, sleep_until},
 };
+
+/// Pieces of one direction of a connection that have left and not arrived.
+const UNDER_WAY: usize = 256;
+/// What leaves at once on a line with a bounded rate, in bytes.
+const PACKET: usize = 1400;
 
 /// All that the tasks of a relay share.
 #[derive(Debug)]
@@ -27,10 +33,9 @@ struct Shared {
     held: watch::Sender<bool>,
     listener: watch::Sender<Option<Arc<TcpListener>>>,
     resets: watch::Sender<u64>,
-    delay_up: AtomicU64,
-    delay_down: AtomicU64,
-    bytes_up: AtomicU64,
-    bytes_down: AtomicU64,
+    strandings: watch::Sender<u64>,
+    up: Line,
+    down: Line,
     accepted: AtomicU64,
     open: AtomicU64,
 }
@@ -52,10 +57,9 @@ impl Relay {
             held: watch::Sender::new(false),
             listener: watch::Sender::new(Some(Arc::new(listener))),
             resets: watch::Sender::new(0),
-            delay_up: AtomicU64::new(0),
-            delay_down: AtomicU64::new(0),
-            bytes_up: AtomicU64::new(0),
-            bytes_down: AtomicU64::new(0),
+            strandings: watch::Sender::new(0),
+            up: Line::new(),
+            down: Line::new(),
             accepted: AtomicU64::new(0),
             open: AtomicU64::new(0),
         });
@@ -106,16 +110,29 @@ impl Relay {
         self.shared.resets.send_modify(|n| *n += 1);
     }
 
-    /// Every piece of data waits so long: from the client to the target, and back.
+    /// Every piece of data takes so long: from the client to the target, and back.
     pub fn delay(&self, up: Duration, down: Duration) {
         let micros = |d: Duration| u64::try_from(d.as_micros()).unwrap_or(u64::MAX);
-        self.shared.delay_up.store(micros(up), Ordering::SeqCst);
-        self.shared.delay_down.store(micros(down), Ordering::SeqCst);
+        self.shared.up.delay.store(micros(up), Ordering::SeqCst);
+        self.shared.down.delay.store(micros(down), Ordering::SeqCst);
+    }
+
+    /// All connections together carry so many bytes a second, in each direction; 0 = no bound. Connections that
+    /// are open read on with large pieces until their next one.
+    pub fn rate(&self, bytes_per_second: u64) {
+        self.shared.up.rate.store(bytes_per_second, Ordering::SeqCst);
+        self.shared.down.rate.store(bytes_per_second, Ordering::SeqCst);
+    }
+
+    /// Half-open: the connections that stand now stay, and not a byte of them is delivered any more; new ones
+    /// are served.
+    pub fn strand(&self) {
+        self.shared.strandings.send_modify(|n| *n += 1);
     }
 
     /// Bytes delivered to the target and to the clients.
     pub fn bytes(&self) -> (u64, u64) {
-        (self.shared.bytes_up.load(Ordering::SeqCst), self.shared.bytes_down.load(Ordering::SeqCst))
+        (self.shared.up.bytes.load(Ordering::SeqCst), self.shared.down.bytes.load(Ordering::SeqCst))
     }
 
     /// Connections accepted since the start, and open now.
@@ -179,38 +196,96 @@ async fn connection(mut client: TcpStream, shared: Arc<Shared>) {
 
 async fn relay(client: &mut TcpStream, slot: &mut Option<TcpStream>, shared: &Shared) -> io::Result<()> {
     passing(shared).await;
+    // Who connected before the stranding is stranded, whoever comes later is not.
+    let stranded = shared.strandings.subscribe();
     let address = *shared.target.lock().unwrap();
     let target = slot.insert(TcpStream::connect(address).await?);
     client.set_nodelay(true)?;
     target.set_nodelay(true)?;
     let (client_read, client_write) = client.split();
     let (target_read, target_write) = target.split();
-    let up = pump(client_read, target_write, shared, &shared.delay_up, &shared.bytes_up);
-    let down = pump(target_read, client_write, shared, &shared.delay_down, &shared.bytes_down);
-    tokio::try_join!(up, down).map(drop)
+    let up = Way { shared, line: &shared.up, stranded: stranded.clone() };
+    let down = Way { shared, line: &shared.down, stranded };
+    tokio::try_join!(up.carry(client_read, target_write), down.carry(target_read, client_write)).map(drop)
 }
 
-async fn pump(
-    mut from: ReadHalf<'_>,
-    mut to: WriteHalf<'_>,
-    shared: &Shared,
-    delay: &AtomicU64,
-    count: &AtomicU64,
-) -> io::Result<()> {
-    let mut buffer = vec![0; 64 * 1024];
-    loop {
-        let n = from.read(&mut buffer).await?;
-        passing(shared).await;
-        if n == 0 {
-            return to.shutdown().await;
+/// One direction of one connection.
+struct Way<'a> {
+    shared: &'a Shared,
+    line: &'a Line,
+    stranded: watch::Receiver<u64>,
+}
+
+impl Way<'_> {
+    /// Reads pieces, and writes each when it has crossed the line; several are under way at a time.
+    async fn carry(&self, mut from: ReadHalf<'_>, mut to: WriteHalf<'_>) -> io::Result<()> {
+        let (sender, mut under_way) = mpsc::channel::<(Instant, Vec<u8>)>(UNDER_WAY);
+        let reading = async move {
+            loop {
+                let mut piece = vec![0; self.line.piece()];
+                let n = from.read(&mut piece).await?;
+                passing(self.shared).await;
+                piece.truncate(n);
+                let arrives = self.line.cross(n).await;
+                if n == 0 || sender.send((arrives, piece)).await.is_err() {
+                    return io::Result::Ok(());
+                }
+            }
+        };
+        let writing = async move {
+            while let Some((arrives, piece)) = under_way.recv().await {
+                sleep_until(arrives).await;
+                passing(self.shared).await;
+                if self.stranded.has_changed().unwrap_or(false) {
+                    return std::future::pending().await;
+                }
+                to.write_all(&piece).await?;
+                self.line.bytes.fetch_add(piece.len() as u64, Ordering::SeqCst);
+            }
+            to.shutdown().await
+        };
+        tokio::try_join!(reading, writing).map(drop)
+    }
+}
+
+/// One direction of the link, which all connections share.
+#[derive(Debug)]
+struct Line {
+    delay: AtomicU64,
+    /// Bytes a second; 0 = no bound.
+    rate: AtomicU64,
+    /// When all that was sent before has left.
+    free: Mutex<Instant>,
+    bytes: AtomicU64,
+}
+
+impl Line {
+    fn new() -> Self {
+        Self {
+            delay: AtomicU64::new(0),
+            rate: AtomicU64::new(0),
+            free: Mutex::new(Instant::now()),
+            bytes: AtomicU64::new(0),
         }
-        let micros = delay.load(Ordering::SeqCst);
-        if micros > 0 {
-            tokio::time::sleep(Duration::from_micros(micros)).await;
+    }
+
+    /// How much is read at once: on a slow line connections take turns packet by packet.
+    fn piece(&self) -> usize {
+        if self.rate.load(Ordering::SeqCst) > 0 { PACKET } else { 64 * 1024 }
+    }
+
+    /// Waits until so many bytes have left; returns when they arrive.
+    async fn cross(&self, bytes: usize) -> Instant {
+        let rate = self.rate.load(Ordering::SeqCst);
+        let mut left = Instant::now();
+        if rate > 0 {
+            let takes = Duration::from_secs_f64(bytes as f64 / rate as f64);
+            let mut free = self.free.lock().unwrap();
+            left = (*free).max(left) + takes;
+            *free = left;
         }
-        passing(shared).await;
-        to.write_all(&buffer[..n]).await?;
-        count.fetch_add(n as u64, Ordering::SeqCst);
+        sleep_until(left).await;
+        left + Duration::from_micros(self.delay.load(Ordering::SeqCst))
     }
 }
 

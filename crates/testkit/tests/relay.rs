@@ -87,3 +87,29 @@ async fn each_direction_can_be_delayed() {
     round_trip(&mut stream).await;
     assert!(started.elapsed() >= Duration::from_millis(100));
 }
+
+#[tokio::test]
+async fn a_slow_line_is_shared_by_all() {
+    let relay = Relay::start(echo().await).await;
+    relay.rate(20_000);
+    let started = Instant::now();
+    let one = async || {
+        let mut stream = TcpStream::connect(relay.addr()).await.unwrap();
+        stream.write_all(&[7; 5000]).await.unwrap();
+        timeout(SOON, stream.read_exact(&mut [0; 5000])).await.unwrap().unwrap();
+    };
+    tokio::join!(one(), one());
+    assert!(started.elapsed() >= Duration::from_millis(500), "{:?}", started.elapsed());
+}
+
+#[tokio::test]
+async fn stranded_connections_are_silent_and_new_ones_are_served() {
+    let relay = Relay::start(echo().await).await;
+    let mut old = TcpStream::connect(relay.addr()).await.unwrap();
+    round_trip(&mut old).await;
+    relay.strand();
+    old.write_all(b"lost").await.unwrap();
+    timeout(SILENCE, old.read(&mut [0; 4])).await.expect_err("silence");
+    round_trip(&mut TcpStream::connect(relay.addr()).await.unwrap()).await;
+    timeout(SILENCE, old.read(&mut [0; 4])).await.expect_err("silence");
+}

@@ -29,6 +29,8 @@ pub enum Fault {
     SlowBody(usize, Duration),
     /// The body ends with a broken stream after so many bytes.
     CutBody(usize),
+    /// The body ends after so many bytes as if that were all of it.
+    ShortBody(usize),
     /// An answer of this status with a `Status` body of this reason.
     Fail(u16, &'static str),
     /// 429 with `Retry-After` seconds.
@@ -100,7 +102,7 @@ impl Fault {
                 tokio::time::sleep(*delay).await;
                 None
             }
-            Self::SlowBody(..) | Self::CutBody(_) => None,
+            Self::SlowBody(..) | Self::CutBody(_) | Self::ShortBody(_) => None,
             Self::Fail(code, reason) => Some(Err(Refusal::new(*code, reason, format!("testkit: {reason}")))),
             Self::TooManyRequests(seconds) => {
                 Some(Err(Refusal::too_many_requests("Too many requests, please try again later.", *seconds)))
@@ -115,6 +117,12 @@ impl Fault {
         match *self {
             Self::SlowBody(size, every) => response.map(|b| Body::from_stream(slowly(b, size, every))),
             Self::CutBody(after) => response.map(|b| Body::from_stream(cut(b, after))),
+            Self::ShortBody(after) => {
+                let mut response = response;
+                response.headers_mut().remove(header::CONTENT_LENGTH);
+                let whole = |piece: &io::Result<Bytes>| std::future::ready(piece.is_ok());
+                response.map(|b| Body::from_stream(cut(b, after).take_while(whole)))
+            }
             _ => response,
         }
     }

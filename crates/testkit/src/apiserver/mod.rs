@@ -72,7 +72,7 @@ use write::Write;
 /// A running apiserver. It stops when this is dropped.
 pub struct Apiserver {
     server: Arc<Server>,
-    pki: Pki,
+    pki: Arc<Pki>,
     address: SocketAddr,
     counts: Arc<Connections>,
     commands: Option<mpsc::UnboundedSender<Command>>,
@@ -96,8 +96,20 @@ impl Apiserver {
 
     /// Starts one that keeps its PKI in `dir`. Holds `default`, `kube-system` and `kube-node-lease`.
     pub fn start_in(dir: &Path, options: Options) -> Self {
-        let pki = Pki::create(dir);
-        let server = Arc::new(Server::new(options));
+        let api = Self::serve(Arc::new(Server::new(options)), Arc::new(Pki::create(dir)));
+        for object in crate::objects::cluster() {
+            api.create(object);
+        }
+        api
+    }
+
+    /// Another apiserver of the same cluster: the same objects, tokens and rules on a port of its own, with
+    /// faults, switches, trail and lag of its own.
+    pub fn another(&self) -> Self {
+        Self::serve(Arc::new(self.server.another()), self.pki.clone())
+    }
+
+    fn serve(server: Arc<Server>, pki: Arc<Pki>) -> Self {
         let counts = Arc::new(Connections::default());
         let (commands, receiver) = mpsc::unbounded_channel();
         let (ready, address) = std_mpsc::channel();
@@ -106,19 +118,8 @@ impl Apiserver {
             .name("testkit-apiserver".into())
             .spawn(move || run_on_this_thread(run));
         let address = address.recv().expect("the apiserver's listener");
-        let api = Self {
-            server,
-            pki,
-            address,
-            counts,
-            commands: Some(commands),
-            thread: Some(thread.expect("a thread for the apiserver")),
-            _dir: None,
-        };
-        for object in crate::objects::cluster() {
-            api.create(object);
-        }
-        api
+        let thread = Some(thread.expect("a thread for the apiserver"));
+        Self { server, pki, address, counts, commands: Some(commands), thread, _dir: None }
     }
 
     /// Where it listens.
@@ -294,8 +295,9 @@ impl Apiserver {
         self.server.faults.remove(id);
     }
 
-    /// Nothing is wrong any more: no faults, nothing held, the listener open.
+    /// Nothing is wrong any more: no faults, nothing held, no lag, the listener open.
     pub fn heal(&self) {
+        self.catch_up();
         self.server.faults.clear();
         self.server.gate.release();
         self.command(Command::Accept);
@@ -316,6 +318,16 @@ impl Apiserver {
     /// [`Self::heal`].
     pub fn hold(&self) {
         self.server.gate.hold();
+    }
+
+    /// Every read and watch is of the state as it is now, until [`Self::catch_up`]; writes go to the shared state.
+    pub fn lag(&self) {
+        self.server.lag(true);
+    }
+
+    /// It sees what the others see.
+    pub fn catch_up(&self) {
+        self.server.lag(false);
     }
 
     /// Forgets the history: older versions are answered 410.

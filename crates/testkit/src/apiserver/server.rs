@@ -1,7 +1,7 @@
 //! What all requests share.
 
 use std::{
-    sync::{Arc, Mutex, RwLock},
+    sync::{Arc, Mutex, PoisonError, RwLock},
     time::Duration,
 };
 
@@ -61,13 +61,15 @@ pub struct Server {
     /// How it behaves.
     pub options: Options,
     /// All objects.
-    pub storage: Mutex<Storage>,
+    storage: Arc<Mutex<Storage>>,
+    /// All objects as this server still sees them, while it lags behind the others.
+    behind: Mutex<Option<Storage>>,
     /// The served kinds.
-    pub registry: RwLock<Registry>,
+    pub registry: Arc<RwLock<Registry>>,
     /// Accepted tokens.
-    pub tokens: Tokens,
+    pub tokens: Arc<Tokens>,
     /// Who may do what.
-    pub rules: Rules,
+    pub rules: Arc<Rules>,
     /// Faults of single requests.
     pub faults: Faults,
     /// What was asked.
@@ -83,10 +85,11 @@ impl Server {
     pub fn new(options: Options) -> Self {
         let signal = Signal { version: options.first_version, ..Signal::default() };
         Self {
-            storage: Mutex::new(Storage::new(options.first_version, options.history)),
-            registry: RwLock::new(Registry::builtin()),
-            tokens: Tokens::new(),
-            rules: Rules::default(),
+            storage: Arc::new(Mutex::new(Storage::new(options.first_version, options.history))),
+            behind: Mutex::default(),
+            registry: Arc::new(RwLock::new(Registry::builtin())),
+            tokens: Arc::new(Tokens::new()),
+            rules: Arc::default(),
             faults: Faults::default(),
             audit: Arc::default(),
             gate: Arc::default(),
@@ -95,14 +98,40 @@ impl Server {
         }
     }
 
-    /// Reads the state.
+    /// Another server over the same state, with faults, switches and a trail of its own.
+    pub fn another(&self) -> Self {
+        Self {
+            options: Options { address: ([127, 0, 0, 1], 0).into(), ..self.options.clone() },
+            storage: self.storage.clone(),
+            behind: Mutex::default(),
+            registry: self.registry.clone(),
+            tokens: self.tokens.clone(),
+            rules: self.rules.clone(),
+            faults: Faults::default(),
+            audit: Arc::default(),
+            gate: Arc::default(),
+            signal: self.signal.clone(),
+        }
+    }
+
+    /// From now on this server sees no more of what changes, or everything again.
+    pub fn lag(&self, lags: bool) {
+        let now = lags.then(|| self.read(Storage::clone));
+        *self.behind.lock().unwrap() = now;
+        self.signal.send_modify(|_| {});
+    }
+
+    /// Reads the state as this server sees it.
     pub fn read<R>(&self, read: impl FnOnce(&Storage) -> R) -> R {
-        read(&self.storage.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
+        if let Some(behind) = self.behind.lock().unwrap_or_else(PoisonError::into_inner).as_ref() {
+            return read(behind);
+        }
+        read(&self.storage.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Changes the state and wakes who waits for it.
     pub fn write<R>(&self, write: impl FnOnce(&mut Storage) -> R) -> R {
-        let mut storage = self.storage.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut storage = self.storage.lock().unwrap_or_else(PoisonError::into_inner);
         let result = write(&mut storage);
         let version = storage.version();
         self.signal.send_if_modified(|s| std::mem::replace(&mut s.version, version) != version);
@@ -112,7 +141,7 @@ impl Server {
     /// Waits until the version is reached; false = not within the bound.
     pub async fn reach(&self, version: u64) -> bool {
         let mut signal = self.signal.subscribe();
-        let reached = signal.wait_for(|s| s.version >= version);
+        let reached = signal.wait_for(|_| self.read(Storage::version) >= version);
         tokio::time::timeout(self.options.freshness_wait, reached).await.is_ok()
     }
 }

@@ -43,7 +43,7 @@ pub struct Snapshot {
 }
 
 /// The state of the server.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Storage {
     version: u64,
     compacted: u64,

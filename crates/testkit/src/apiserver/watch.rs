@@ -229,6 +229,12 @@ impl Stream {
     }
 
     fn bookmark(&mut self, ends_initial_events: bool) {
+        self.next_bookmark = Some(Instant::now() + self.server.options.bookmark_interval);
+        if self.server.read(Storage::version) < self.position {
+            // A watch from a version that is still to come hears nothing until it has come
+            // (cacher/cache_watcher.go, process).
+            return;
+        }
         let mut metadata = json!({"resourceVersion": self.position.to_string()});
         if ends_initial_events {
             metadata["annotations"] = json!({"k8s.io/initial-events-end": "true"});
@@ -244,7 +250,6 @@ impl Stream {
             Shape::Table => value = table::bookmark(&self.kind, &value["metadata"]),
         }
         self.value("BOOKMARK", &value);
-        self.next_bookmark = Some(Instant::now() + self.server.options.bookmark_interval);
     }
 
     fn fail(&mut self, refusal: &Refusal) {
