@@ -18,7 +18,7 @@ use yurt_store::{CollectionState, OpenReport};
 use crate::autonomy::Shown;
 use crate::cache::{Cache, Collection, Found};
 use crate::clock;
-use crate::cloud::Cloud;
+use crate::cloud::{Cloud, ServerStatus};
 use crate::connectivity::{Connectivity, State};
 use crate::credential::Credentials;
 use crate::metrics::Metrics;
@@ -139,6 +139,8 @@ impl Admin {
             "store": store_status(&self.cache.found, self.cache.front.failures()),
             "credentials": {"complaints": self.credentials.complaints()},
             "upstreamConnections": self.cloud.connections(),
+            "lbMode": self.cloud.mode().as_str(),
+            "servers": self.cloud.servers(),
             "collections": collections,
             "journal": {
                 "length": journal.entries,
@@ -167,11 +169,29 @@ impl Admin {
         for (name, value) in self.gauges().await {
             body += &format!("# TYPE yurthub_{name} gauge\nyurthub_{name} {value}\n");
         }
+        body += &self.of_servers();
         let mut response = text(StatusCode::OK, body + "# EOF\n");
         let open_metrics =
             HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
         response.headers_mut().insert(header::CONTENT_TYPE, open_metrics);
         response
+    }
+
+    /// The servers, each with its address as a label.
+    fn of_servers(&self) -> String {
+        let servers = self.cloud.servers();
+        let gauge = |name: &str, value: &dyn Fn(&ServerStatus) -> u64| {
+            let line = |s: &ServerStatus| format!("yurthub_{name}{{server=\"{}\"}} {}\n", s.server, value(s));
+            let lines: String = servers.iter().map(line).collect();
+            format!("# TYPE yurthub_{name} gauge\n{lines}")
+        };
+        [
+            gauge("server_well", &|s| u64::from(s.well)),
+            gauge("server_in_use", &|s| u64::from(s.in_use)),
+            gauge("server_connections", &|s| s.connections),
+            gauge("server_round_trip_milliseconds", &|s| s.round_trip_ms.unwrap_or(0)),
+        ]
+        .concat()
     }
 
     /// What others count.

@@ -9,7 +9,7 @@ use clap::error::ErrorKind;
 use rustls_pki_types::ServerName;
 use serde::Deserialize;
 
-use crate::cloud::ServerAddress;
+use crate::cloud::{Mode, ServerAddress};
 use crate::credential::CredentialFiles;
 
 /// A port on the node: HTTPS for local clients.
@@ -39,6 +39,9 @@ struct Values {
     /// The apiservers: https URLs, separated by commas.
     #[arg(long, value_name = "URLS")]
     server_addr: Option<String>,
+    /// How several apiservers are used: rr (requests take turns) or priority (the first that is well) [default: rr].
+    #[arg(long, value_name = "MODE")]
+    lb_mode: Option<String>,
     /// The node's name in the cluster.
     #[arg(long, value_name = "NAME")]
     node_name: Option<String>,
@@ -82,6 +85,8 @@ struct Values {
 pub struct Config {
     /// The apiservers, in the order given.
     pub servers: Vec<ServerAddress>,
+    /// How several of them are used.
+    pub lb_mode: Mode,
     /// The node's name.
     pub node_name: String,
     /// Where the hub keeps its CA and its run files.
@@ -168,6 +173,7 @@ impl Values {
     fn over(self, file: Values) -> Values {
         Values {
             server_addr: self.server_addr.or(file.server_addr),
+            lb_mode: self.lb_mode.or(file.lb_mode),
             node_name: self.node_name.or(file.node_name),
             root_dir: self.root_dir.or(file.root_dir),
             disk_cache_path: self.disk_cache_path.or(file.disk_cache_path),
@@ -194,6 +200,7 @@ impl Values {
         }
         Ok(Config {
             servers: parse_servers(self.server_addr.as_deref())?,
+            lb_mode: parse_lb_mode(self.lb_mode.as_deref())?,
             node_name: parse_node_name(self.node_name)?,
             store_dir: self.disk_cache_path.unwrap_or_else(|| root_dir.join("cache")),
             root_dir,
@@ -220,6 +227,11 @@ fn parse_servers(list: Option<&str>) -> Result<Vec<ServerAddress>, ConfigError> 
     urls.iter()
         .map(|u| ServerAddress::parse(u).map_err(|e| ConfigError(format!("server-addr: {e}"))))
         .collect()
+}
+
+fn parse_lb_mode(mode: Option<&str>) -> Result<Mode, ConfigError> {
+    let wrong = |m| ConfigError(format!("lb-mode: {m:?} is neither \"rr\" nor \"priority\""));
+    mode.map_or(Ok(Mode::default()), |m| Mode::parse(m).ok_or_else(|| wrong(m)))
 }
 
 /// A node's name is a DNS subdomain (RFC 1123), as the apiserver checks it.
@@ -268,14 +280,18 @@ mod tests {
     #[test]
     fn the_least_is_a_server_and_a_name() {
         let config = resolve(&["--server-addr", "https://a,https://b:1", "--node-name", "edge-1"]).unwrap();
-        assert_eq!(config.servers.len(), 2);
+        assert_eq!((config.servers.len(), config.lb_mode), (2, Mode::RoundRobin));
         assert_eq!((config.secure_port, config.admin_port), (10268, 10267));
         assert_eq!(config.credentials.key, config.credentials.certificate);
     }
 
     #[test]
     fn a_wrong_setting_is_named_in_one_line() {
-        let cases: [(&[&str], &str); 5] = [
+        let cases: [(&[&str], &str); 6] = [
+            (
+                &["--server-addr", "https://a", "--node-name", "n", "--lb-mode", "random"],
+                "lb-mode: \"random\"",
+            ),
             (&[], "server-addr is missing"),
             (&["--server-addr", "https://a"], "node-name is missing"),
             (&["--server-addr", "http://a", "--node-name", "n"], "server-addr: \"http://a\""),

@@ -104,9 +104,16 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let link = Link::new();
     let connectivity = link.connectivity();
     let credentials = Arc::new(Credentials::load(config.credentials.clone()));
-    let cloud = Arc::new(Cloud::new(&config.servers, Arc::clone(&credentials), link.signal()));
+    let cloud = Arc::new(Cloud::new(
+        &config.servers,
+        config.lb_mode,
+        &config.node_name,
+        Arc::clone(&credentials),
+        link.signal(),
+    ));
     // The first probe travels while the store is read.
     tasks::spawn("connectivity", Failure::Fatal, link.run(Arc::clone(&cloud), shutdown.clone()));
+    tasks::spawn("servers", Failure::Fatal, Arc::clone(&cloud).look_after_servers(shutdown.clone()));
 
     let (front, found, store_threads) = open_store(&config)?;
     let cache = Cache::load(

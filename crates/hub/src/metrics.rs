@@ -63,7 +63,11 @@ impl Metrics {
 
     /// Counts an answer that was not kept.
     pub fn not_kept(&self, reason: impl ToString) {
-        self.not_kept.get_or_create(&Why { reason: reason.to_string() }).inc();
+        let reason = reason.to_string();
+        if reason == "undecodable" {
+            self.undecodable.inc();
+        }
+        self.not_kept.get_or_create(&Why { reason }).inc();
     }
 
     /// A registry with all counters in it.

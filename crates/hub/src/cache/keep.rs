@@ -37,6 +37,9 @@ pub enum NotKept {
     /// It cannot be read, or has no version.
     #[error("undecodable")]
     Undecodable,
+    /// Its body broke off, or nothing more of it came.
+    #[error("cut-short")]
+    CutShort,
     /// The cloud answered in another form than the client's first choice.
     #[error("other-form")]
     OtherForm,
@@ -131,10 +134,15 @@ impl Cache {
         let held = self.registry.get(&key);
         if let Some(held) = &held {
             let version = list.header.resource_version;
-            let set_back = || newest.is_some_and(|asked| held.is_ahead_of(version, asked));
             let reflected = held.state() == CollectionState::Live;
-            if state != CollectionState::Live && (reflected || held.version() > version && !set_back()) {
+            if state != CollectionState::Live && reflected {
                 return Err(NotKept::Older);
+            }
+            if held.version() > version {
+                let shows = newest.is_some_and(|asked| held.is_ahead_of(version, asked));
+                if !shows || !self.is_set_back(&key, held.version(), identity).await {
+                    return Err(NotKept::Older);
+                }
             }
         } else if self.registry.len() >= MAX_COLLECTIONS {
             return Err(NotKept::TooMany);
@@ -164,6 +172,10 @@ impl Cache {
             })
             .await?;
         let version = header.resource_version;
+        if held.as_ref().is_some_and(|held| held.version() > version) {
+            // What was fetched of the time that is gone would stand before what is true now.
+            self.front.write(move |w| w.forget_fetched_after(version)).await?;
+        }
         if let Some(held) = held.as_ref().filter(|_| !goes_on) {
             if state == CollectionState::Live || !held.is_reflected() {
                 held.set_state(state);
@@ -212,6 +224,7 @@ impl Cache {
             tracing::warn!(collection = %held.key(), held = held.version(), now = version,
                 "the cluster's versions went back: it was restored from a backup");
             held.restart(version);
+            self.history.travelled();
             return self.endpoints.look_again();
         }
         let mut told: Vec<Upstream> = changes

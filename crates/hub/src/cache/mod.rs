@@ -32,6 +32,7 @@ pub use front::{Front, FrontError, StoreThreads};
 pub use keep::NotKept;
 pub use pages::{Pages, Turn};
 pub use read::{ListAnswer, ListView, ObjectAnswer, ObjectView, Scope};
+pub use reflector::History;
 pub(crate) use reflector::percent;
 pub use registry::{Filling, Registry};
 pub use room::{Room, Share};
@@ -73,6 +74,8 @@ pub struct Cache {
     pub endpoints: Endpoints,
     /// The memory for answers that are to be kept.
     pub room: Room,
+    /// The cloud's time.
+    history: History,
     /// How the store was found at the start.
     pub found: Found,
     filling: Filling,
@@ -105,6 +108,7 @@ impl Cache {
             overlay: Overlay::default(),
             endpoints: Endpoints::default(),
             room: Room::default(),
+            history: History::default(),
             found,
             filling: Filling::default(),
             pages: Arc::default(),

@@ -3,6 +3,7 @@
 //! The node's, everybody else's and the hub's own are apart: nobody can keep the node's answers from being kept.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::BodyExt;
@@ -18,6 +19,9 @@ const REFLECTORS_KIB: usize = 128 << 10;
 
 /// Answers that are being kept while nobody waits for it any more, at the most.
 const IN_BACKGROUND: usize = 512;
+
+/// A body of which nothing comes for this long is given up.
+const SILENCE: Duration = Duration::from_secs(60);
 
 /// The room in three parts, and the places of what is being kept.
 pub struct Room {
@@ -90,11 +94,13 @@ impl Share {
         Ok(())
     }
 
-    /// Reads a whole body of at most `bound` bytes.
+    /// Reads a whole body of at most `bound` bytes. It may take as long as it likes while something of it comes.
     pub async fn read(&mut self, mut body: Received, bound: usize) -> Result<Bytes, NotKept> {
         let mut bytes = Vec::new();
-        while let Some(frame) = body.frame().await {
-            let Ok(chunk) = frame.map_err(|_| NotKept::Undecodable)?.into_data() else { continue };
+        loop {
+            let next = tokio::time::timeout(SILENCE, body.frame()).await.map_err(|_| NotKept::CutShort)?;
+            let Some(frame) = next else { break };
+            let Ok(chunk) = frame.map_err(|_| NotKept::CutShort)?.into_data() else { continue };
             if bytes.len() + chunk.len() > bound {
                 return Err(NotKept::TooLarge);
             }

@@ -1,6 +1,8 @@
 //! One apiserver: its address, its connections, its health.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,15 +14,15 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use super::health::{self, Health};
 use super::lane::{Connecting, Lane, Place, Slot};
+use super::line::Line;
+use super::names::Names;
+use super::pace::{CONNECT, PATIENCE};
 use super::{Cloud, CloudError, Received};
+use crate::clock;
+use crate::connectivity::Signal;
 use crate::credential::Protocol;
-
-/// How long a request waits for a connection, TLS included, before the next server is tried.
-pub(super) const CONNECT_BOUND: Duration = Duration::from_millis(1500);
-
-/// How long a connection may take that is made in the background: over a satellite, TCP and TLS take seconds.
-const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Where an apiserver listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,19 +68,75 @@ pub(super) enum SendError {
     Sent(CloudError),
 }
 
+/// A server as an operator sees it.
+#[derive(Clone, Debug, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ServerStatus {
+    /// `host:port`.
+    pub server: String,
+    /// Nothing speaks against it.
+    pub well: bool,
+    /// It is asked first, or takes its turn.
+    pub in_use: bool,
+    /// How often it failed in a row.
+    pub failures: u32,
+    /// HTTP/2 connections that stand.
+    pub connections: u64,
+    /// The round trip in milliseconds, as far as it is known.
+    pub round_trip_ms: Option<u64>,
+}
+
 pub(super) struct Backend {
     address: ServerAddress,
+    names: Arc<Names>,
+    pub(super) line: Arc<Line>,
     /// Indexed by identity (node, other) and lane (reflect, requests).
     slots: [[Arc<Slot>; 2]; 2],
 }
 
 impl Backend {
-    pub(super) fn new(address: ServerAddress) -> Self {
-        Backend { address, slots: Default::default() }
+    pub(super) fn new(address: ServerAddress, signal: Signal) -> Self {
+        Backend {
+            address,
+            names: Arc::default(),
+            line: Arc::new(Line::new(signal)),
+            slots: Default::default(),
+        }
     }
 
     pub(super) fn authority(&self) -> String {
         self.address.authority()
+    }
+
+    pub(super) fn health(&self) -> Health {
+        self.line.health()
+    }
+
+    /// Takes note of what happened to it; true when it is well from now on and was not, or the reverse.
+    pub(super) fn note(&self, event: health::Event) -> bool {
+        self.line.note(event)
+    }
+
+    /// The only server is well as soon as it works: there is nobody who could stand in for it meanwhile.
+    pub(super) fn status(&self, in_use: bool, alone: bool) -> ServerStatus {
+        let health = match self.health() {
+            Health::Ill { worked: Some(_), .. } if alone => Health::Well,
+            health => health,
+        };
+        let round_trip = self.line.pace.round_trip();
+        ServerStatus {
+            server: self.authority(),
+            well: health == Health::Well,
+            in_use,
+            failures: if let Health::Ill { failures, .. } = health { failures } else { 0 },
+            connections: self.line.connections.load(Ordering::Relaxed),
+            round_trip_ms: round_trip.map(|t| u64::try_from(t.as_millis()).unwrap_or(u64::MAX)),
+        }
+    }
+
+    /// Whether a connection for these stands.
+    pub(super) fn is_connected(&self, node: bool, lane: Lane) -> bool {
+        self.slot(node, lane).is_open()
     }
 
     fn slot(&self, node: bool, lane: Lane) -> &Arc<Slot> {
@@ -104,9 +162,10 @@ impl Backend {
                 Ok(place) => place,
                 Err(error) => return Err(SendError::NotSent(Box::new(request), error)),
             };
+            let sent = clock::monotonic();
             match sender.try_send_request(request).await {
                 Ok(answer) => {
-                    cloud.prefer(self);
+                    self.line.pace.at_most(sent.elapsed());
                     return Ok(answer.map(|body| Received::on(body, stream)));
                 }
                 Err(mut failed) => match failed.take_message() {
@@ -143,12 +202,11 @@ impl Backend {
             let generation = slot.generation();
             let config =
                 cloud.credentials.client_config(node, Protocol::Http2).map_err(CloudError::Credential)?;
-            let (fill, address) = (Arc::clone(slot), self.address.clone());
-            let (signal, count) = (cloud.signal.clone(), cloud.connections.clone());
+            let (fill, dialled) = (Arc::clone(slot), self.dialled(config));
             let connecting = slot.connecting(move || async move {
-                let stream = dial(&address, config, PATIENCE).await?;
-                let filled = fill.fill(generation, stream, lane, signal, count).await;
-                filled.map_err(|e| CloudError::Unreachable(format!("{}: {e}", address.authority())))
+                let stream = dialled.dial(dialled.line.pace.bound(PATIENCE)).await?;
+                let filled = fill.fill(generation, stream, lane, &dialled.line).await;
+                filled.map_err(|e| dialled.unreachable(e))
             });
             self.made(connecting).await?;
         }
@@ -158,7 +216,8 @@ impl Backend {
     /// Waits for a connection that is being made; whoever gives up does not stop it.
     async fn made(&self, mut connecting: Connecting) -> Result<(), CloudError> {
         let late = || CloudError::Connecting(self.authority());
-        let ended = tokio::time::timeout(CONNECT_BOUND, connecting.wait_for(Option::is_some)).await;
+        let bound = self.line.pace.bound(CONNECT);
+        let ended = tokio::time::timeout(bound, connecting.wait_for(Option::is_some)).await;
         match ended.map_err(|_| late())?.map_err(|_| late())?.as_ref() {
             Some(Err(error)) => Err(error.clone()),
             _ => Ok(()),
@@ -173,7 +232,12 @@ impl Backend {
         protocol: Protocol,
     ) -> Result<TlsStream<TcpStream>, CloudError> {
         let config = cloud.credentials.client_config(node, protocol).map_err(CloudError::Credential)?;
-        dial(&self.address, config, CONNECT_BOUND).await
+        self.dialled(config).dial(self.line.pace.bound(CONNECT)).await
+    }
+
+    fn dialled(&self, config: Arc<ClientConfig>) -> Dialled {
+        let (names, line) = (Arc::clone(&self.names), Arc::clone(&self.line));
+        Dialled { address: self.address.clone(), names, line, config }
     }
 
     pub(super) fn disconnect(&self) {
@@ -185,25 +249,47 @@ impl Backend {
     }
 }
 
-async fn dial(
-    address: &ServerAddress,
+/// What it takes to connect to a server.
+struct Dialled {
+    address: ServerAddress,
+    names: Arc<Names>,
+    line: Arc<Line>,
     config: Arc<ClientConfig>,
-    bound: Duration,
-) -> Result<TlsStream<TcpStream>, CloudError> {
-    let unreachable = |e: String| CloudError::Unreachable(format!("{}: {e}", address.authority()));
-    let name = ServerName::try_from(address.host.clone()).map_err(|e| unreachable(e.to_string()))?;
-    let connecting = async {
-        let tcp = TcpStream::connect((address.host.as_str(), address.port)).await?;
-        tcp.set_nodelay(true)?;
-        // What was given up with the connection must not arrive when the link is back, after newer writes.
-        tcp.set_zero_linger()?;
-        TlsConnector::from(config).connect(name, tcp).await
-    };
-    match tokio::time::timeout(bound, connecting).await {
-        Ok(Ok(stream)) => Ok(stream),
-        Ok(Err(error)) => Err(unreachable(error.to_string())),
-        Err(_) => Err(unreachable(format!("no connection within {bound:?}"))),
+}
+
+impl Dialled {
+    async fn dial(&self, bound: Duration) -> Result<TlsStream<TcpStream>, CloudError> {
+        match tokio::time::timeout(bound, self.connect()).await {
+            Ok(connected) => connected,
+            Err(_) => Err(self.unreachable(format!("no connection within {bound:?}"))),
+        }
     }
+
+    async fn connect(&self) -> Result<TlsStream<TcpStream>, CloudError> {
+        let host = &self.address.host;
+        let name = ServerName::try_from(host.clone()).map_err(|e| self.unreachable(e))?;
+        let addresses = self.names.addresses(host, self.address.port).await;
+        let addresses = addresses.map_err(|e| self.unreachable(format!("no address: {e}")))?;
+        let tcp = tcp(&addresses).await.map_err(|e| self.unreachable(e))?;
+        let begun = clock::monotonic();
+        let config = Arc::clone(&self.config);
+        let tls = TlsConnector::from(config).connect(name, tcp).await.map_err(|e| self.unreachable(e))?;
+        // TLS 1.3 takes one round trip (RFC 8446 section 2).
+        self.line.pace.measured(begun.elapsed());
+        Ok(tls)
+    }
+
+    fn unreachable(&self, why: impl std::fmt::Display) -> CloudError {
+        CloudError::Unreachable(format!("{}: {why}", self.address.authority()))
+    }
+}
+
+async fn tcp(addresses: &[SocketAddr]) -> std::io::Result<TcpStream> {
+    let tcp = TcpStream::connect(addresses).await?;
+    tcp.set_nodelay(true)?;
+    // What was given up with the connection must not arrive when the link is back, after newer writes.
+    tcp.set_zero_linger()?;
+    Ok(tcp)
 }
 
 #[cfg(test)]

@@ -1,8 +1,7 @@
 //! HTTP/2 connections that are made when needed and replaced when they are gone.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -13,14 +12,11 @@ use tokio::sync::{Notify, watch};
 use tokio_rustls::client::TlsStream;
 
 use super::CloudError;
+use super::health;
+use super::line::{Heard, LAST_BOUND, Line, Listening, PING_EVERY};
 use super::received::Stream;
-use crate::connectivity::{Event, Failure, Signal};
+use crate::connectivity::{Event, Failure};
 use crate::tasks;
-
-/// An HTTP/2 ping is sent when nothing has been received for this long.
-const PING_EVERY: Duration = Duration::from_millis(1500);
-/// The connection is dead when a ping is not answered within this time.
-const PING_BOUND: Duration = Duration::from_millis(1500);
 
 /// Streams on one connection: what an apiserver allows (`k8s.io/apiserver/pkg/server/secure_serving.go`).
 /// One more would wait unsent until another ends, and watches do not end.
@@ -55,6 +51,8 @@ pub(super) type Place = (SendRequest<Full<Bytes>>, Stream);
 pub(super) struct Slot {
     open: Mutex<Vec<Open>>,
     connecting: Mutex<Option<Connecting>>,
+    /// How to close those that only end their streams.
+    draining: Mutex<Vec<Arc<Notify>>>,
     /// Grows when connections from before are not to be used any more.
     generation: AtomicU64,
 }
@@ -66,9 +64,35 @@ struct Open {
     sender: SendRequest<Full<Bytes>>,
     close: Arc<Notify>,
     streams: Arc<AtomicUsize>,
+    /// Set when the hub itself has let go of it.
+    over: Arc<AtomicBool>,
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.over.store(true, Ordering::Relaxed);
+    }
+}
+
+/// How a connection ended.
+enum End {
+    /// The hub closed it.
+    Closed,
+    /// The hub has let go of it.
+    Ours,
+    /// The server went away in peace (GOAWAY).
+    Peace,
+    /// Nothing was heard on it any more.
+    Silence,
+    Broken,
 }
 
 impl Slot {
+    /// Whether a connection stands.
+    pub(super) fn is_open(&self) -> bool {
+        self.lock_open().iter().any(|o| !o.sender.is_closed())
+    }
+
     /// A place on a connection that stands; connections that are over, or idle beside another, go.
     pub(super) fn get(&self) -> Option<Place> {
         let mut open = self.lock_open();
@@ -120,16 +144,17 @@ impl Slot {
         generation: u64,
         stream: TlsStream<TcpStream>,
         lane: Lane,
-        signal: Signal,
-        count: Arc<AtomicU64>,
+        line: &Arc<Line>,
     ) -> Result<(), hyper::Error> {
         let (window, connection_window) = lane.windows();
+        let own = Arc::new(Heard::default());
+        let stream = Listening::new(stream, Arc::clone(line), Arc::clone(&own));
         let (sender, connection) = Builder::new(tasks::Spawner)
             .timer(TokioTimer::new())
             .initial_stream_window_size(window)
             .initial_connection_window_size(connection_window)
             .keep_alive_interval(PING_EVERY)
-            .keep_alive_timeout(PING_BOUND)
+            .keep_alive_timeout(LAST_BOUND)
             .keep_alive_while_idle(true)
             .max_send_buf_size(64 << 10)
             .handshake(TokioIo::new(stream))
@@ -137,33 +162,56 @@ impl Slot {
         if generation != self.generation() {
             return Ok(());
         }
-        let close = Arc::new(Notify::new());
-        let closed = Arc::clone(&close);
-        count.fetch_add(1, Ordering::Relaxed);
+        let (close, over) = (Arc::new(Notify::new()), Arc::new(AtomicBool::new(false)));
+        let (closed, let_go, line) = (Arc::clone(&close), Arc::clone(&over), Arc::clone(line));
+        line.connections.fetch_add(1, Ordering::Relaxed);
         tasks::spawn("upstream connection", tasks::Failure::Local, async move {
             let ended = tokio::select! {
-                ended = connection => Some(ended),
-                () = closed.notified() => None,
+                ended = connection => match ended {
+                    Ok(()) if let_go.load(Ordering::Relaxed) => End::Ours,
+                    Ok(()) => End::Peace,
+                    Err(error) if error.is_timeout() => End::Silence,
+                    Err(_) => End::Broken,
+                },
+                () = line.death(&own) => End::Silence,
+                () = closed.notified() => End::Closed,
             };
-            count.fetch_sub(1, Ordering::Relaxed);
-            report_end(ended, &signal);
+            // One that takes no more requests goes on until its last stream has ended.
+            let goes_on = matches!(ended, End::Ours | End::Peace);
+            report(ended, &line);
+            if goes_on {
+                tokio::select! {
+                    () = own.ended() => {}
+                    () = line.death(&own) => report(End::Silence, &line),
+                    () = closed.notified() => {}
+                }
+            }
+            own.kill();
+            line.connections.fetch_sub(1, Ordering::Relaxed);
         });
-        self.lock_open().push(Open { sender, close, streams: Arc::default() });
+        self.lock_open().push(Open { sender, close, streams: Arc::default(), over });
         Ok(())
     }
 
     /// Ends the connections and all that runs on them.
     pub(super) fn close(&self) {
-        self.begin_anew();
-        for open in self.lock_open().drain(..) {
-            open.close.notify_one();
+        self.retire();
+        for close in self.lock_draining().drain(..) {
+            close.notify_one();
         }
     }
 
     /// No new request uses the connections; each ends with its last stream.
     pub(super) fn retire(&self) {
         self.begin_anew();
-        self.lock_open().clear();
+        let mut draining = self.lock_draining();
+        // Whose task has ended is over.
+        draining.retain(|close| Arc::strong_count(close) > 1);
+        draining.extend(self.lock_open().drain(..).map(|open| Arc::clone(&open.close)));
+    }
+
+    fn lock_draining(&self) -> MutexGuard<'_, Vec<Arc<Notify>>> {
+        self.draining.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What is being made is not waited for any more.
@@ -173,13 +221,17 @@ impl Slot {
     }
 }
 
-fn report_end(ended: Option<Result<(), hyper::Error>>, signal: &Signal) {
-    match ended {
-        // Closed by us.
-        None => {}
-        // A server that goes away in peace (GOAWAY) is worth a look, no more.
-        Some(Ok(())) => signal.report(Event::Doubtful),
-        Some(Err(error)) if error.is_timeout() => signal.report(Event::Failed(Failure::Timeout)),
-        Some(Err(_)) => signal.report(Event::Failed(Failure::Refused)),
+fn report(end: End, line: &Line) {
+    match end {
+        End::Closed | End::Ours => {}
+        // Worth a look, no more.
+        End::Peace => line.signal.report(Event::Doubtful),
+        End::Silence => {
+            if line.is_silent() {
+                line.note(health::Event::Failed);
+            }
+            line.signal.report(Event::Failed(Failure::Timeout));
+        }
+        End::Broken => line.signal.report(Event::Failed(Failure::Refused)),
     }
 }

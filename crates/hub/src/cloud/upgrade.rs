@@ -7,7 +7,7 @@ use http_body_util::Full;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 
-use super::{Cloud, CloudError, Identity, Received};
+use super::{Cloud, CloudError, Identity, Lane, Received};
 use crate::credential::Protocol;
 use crate::tasks;
 
@@ -22,10 +22,11 @@ impl Cloud {
         mut request: Request<Full<Bytes>>,
     ) -> Result<Response<Received>, CloudError> {
         let mut last = CloudError::Unreachable("no server is configured".to_owned());
-        for backend in self.in_order() {
+        for backend in self.in_order(Lane::Requests) {
             let stream = match backend.connect(self, identity.is_node(), Protocol::Http1).await {
                 Ok(stream) => stream,
                 Err(error) => {
+                    self.failed(backend, &error);
                     last = error;
                     continue;
                 }

@@ -13,10 +13,6 @@ use crate::tasks::Shutdown;
 
 /// Events that may wait for the worker; more say nothing new and are dropped.
 const QUEUE: usize = 256;
-/// The bound on a probe that decides whether a link is lost.
-const PROBE: Duration = Duration::from_millis(1000);
-/// The bound on a probe that looks whether a lost link is back: a slow one is a link all the same.
-const PATIENT_PROBE: Duration = Duration::from_millis(3000);
 
 /// Where everybody who talks to the cloud reports how it went. Cheap to clone, never blocks.
 #[derive(Clone)]
@@ -114,7 +110,7 @@ impl Link {
     pub async fn run(mut self, cloud: Arc<Cloud>, mut shutdown: Shutdown) {
         // A probe that has begun goes to its end: whoever interrupted it by reporting would keep it from ever
         // telling anything, and a busy node reports all the time.
-        let mut probing: Option<Probing> = Some(probe(&cloud, Duration::ZERO, self.bound()));
+        let mut probing: Option<Probing> = Some(probe(&cloud, Duration::ZERO, self.patient()));
         loop {
             let event = tokio::select! {
                 _ = shutdown.wait() => return,
@@ -127,7 +123,7 @@ impl Link {
             let Some(event) = event else { return };
             for action in self.advance(event) {
                 match action {
-                    Action::Probe(after) => probing = Some(probe(&cloud, after, self.bound())),
+                    Action::Probe(after) => probing = Some(probe(&cloud, after, self.patient())),
                     Action::Disconnect => cloud.disconnect(),
                     // The replay worker waits for the state itself.
                     Action::Recover => {}
@@ -137,11 +133,8 @@ impl Link {
     }
 
     /// Nobody waits for the probe of a link that is lost already.
-    fn bound(&self) -> Duration {
-        match self.published.borrow().state {
-            State::Offline { starting: false, .. } => PATIENT_PROBE,
-            _ => PROBE,
-        }
+    fn patient(&self) -> bool {
+        matches!(self.published.borrow().state, State::Offline { starting: false, .. })
     }
 
     fn advance(&mut self, event: Event) -> Vec<Action> {
@@ -166,11 +159,11 @@ impl Default for Link {
 
 type Probing = BoxFuture<'static, Event>;
 
-fn probe(cloud: &Arc<Cloud>, after: Duration, bound: Duration) -> Probing {
+fn probe(cloud: &Arc<Cloud>, after: Duration, patient: bool) -> Probing {
     let cloud = Arc::clone(cloud);
     Box::pin(async move {
         tokio::time::sleep(after).await;
-        match cloud.probe(bound).await {
+        match cloud.probe(patient).await {
             Ok(()) => Event::ProbeWorked,
             Err(failure) => Event::ProbeFailed(failure),
         }

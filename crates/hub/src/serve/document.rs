@@ -6,10 +6,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::{HeaderValue, Response, StatusCode, header};
+use serde::de::IgnoredAny;
 use yurt_store::Document;
 
 use super::upstream::Trouble;
 use super::{Asked, Pipeline, text};
+use crate::cache::NotKept;
 use crate::clock;
 use crate::identify::Caller;
 use crate::respond::{self, Body, Reason};
@@ -63,10 +65,20 @@ impl Pipeline {
             Box::pin(async move {
                 // Offline these are for callers that are known: learn this one.
                 let _ = pipeline.learn_user(&caller).await;
+                if is_broken(&document.content_type, &body) {
+                    return pipeline.metrics.not_kept(NotKept::Undecodable);
+                }
                 pipeline.cache.keep_document(Document { body, ..document }).await;
             })
         });
-        self.pass_and_keep(&asked, answer, MAX_DOCUMENT, keep).await
+        let passed = self.pass_and_keep(&asked, answer, MAX_DOCUMENT, keep).await;
+        let left = BOUND.saturating_sub(asked.at.elapsed());
+        let reason = match tokio::time::timeout(left, passed.came).await {
+            Ok(Ok(())) => return passed.answer,
+            Ok(Err(_)) => Reason::Offline,
+            Err(_) => Reason::Slow,
+        };
+        self.remembered(&asked, reason).await.unwrap_or(passed.answer)
     }
 
     async fn remembered(&self, asked: &Asked, reason: Reason) -> Result<Response<Body>, Box<Response<Body>>> {
@@ -93,6 +105,11 @@ impl Pipeline {
         })?;
         Ok(answer(asked, document, reason))
     }
+}
+
+/// Whether a document is evidently not whole.
+fn is_broken(content_type: &str, body: &[u8]) -> bool {
+    content_type.starts_with("application/json") && serde_json::from_slice::<IgnoredAny>(body).is_err()
 }
 
 /// Whether the client takes what a document that was remembered for another Accept is written in.

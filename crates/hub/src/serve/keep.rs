@@ -15,7 +15,7 @@ use http_body_util::BodyExt;
 use tokio::sync::oneshot;
 
 use super::flow::{Flow, Stuck};
-use super::upstream::{WRITE_BOUND, pump};
+use super::upstream::{SILENCE, WRITE_BOUND, pump};
 use super::{Asked, Pipeline};
 use crate::cache::{NotKept, Share};
 use crate::cloud::{self, Identity, Received};
@@ -31,7 +31,15 @@ const PIECE: usize = 64 << 10;
 const KEEP_BOUND: Duration = Duration::from_secs(3);
 
 /// What becomes of a whole answer.
-type Keep = Box<dyn FnOnce(Bytes) -> BoxFuture<'static, ()> + Send>;
+pub(super) type Keep = Box<dyn FnOnce(Bytes) -> BoxFuture<'static, ()> + Send>;
+
+/// An answer on its way to its client.
+pub(super) struct Passed {
+    /// The answer; its client may take of it what has come.
+    pub(super) answer: Response<Body>,
+    /// Hears when all has come, or goes on at the client's pace; is closed when it broke off before.
+    pub(super) came: oneshot::Receiver<()>,
+}
 
 impl Pipeline {
     /// Passes an answer on as it comes, and gives it to `keep` when it is whole and of at most `max` bytes. The
@@ -42,12 +50,14 @@ impl Pipeline {
         answer: Response<Received>,
         max: usize,
         keep: Keep,
-    ) -> Response<Body> {
+    ) -> Passed {
         let identity = asked.caller.identity();
         let mut share = self.cache.room.of_client(&identity);
+        let (whole, came) = oneshot::channel();
         if let Err(reason) = share.grow(FIRST) {
             self.metrics.not_kept(reason);
-            return self.pass_on(asked, answer).await;
+            let _ = whole.send(());
+            return Passed { answer: self.pass_on(asked, answer).await, came };
         }
         let (mut parts, body) = answer.into_parts();
         cloud::strip_hop_by_hop(&mut parts.headers);
@@ -55,9 +65,10 @@ impl Pipeline {
         let (flow, stream) = Flow::new();
         let client = Client { flow, sent: 0 };
         let pipeline = Arc::clone(self);
-        let passing = Passing { pipeline, identity, max, share, client, bytes: Vec::new(), held_back: 0 };
+        let passing =
+            Passing { pipeline, identity, max, share, client, whole, bytes: Vec::new(), held_back: 0 };
         tasks::spawn("pass and keep", tasks::Failure::Local, passing.run(body, keep));
-        Response::from_parts(parts, stream)
+        Passed { answer: Response::from_parts(parts, stream), came }
     }
 
     /// Does `keeping` whoever waits for it, and waits for it as long as a store that works takes.
@@ -94,6 +105,7 @@ struct Passing {
     max: usize,
     share: Share,
     client: Client,
+    whole: oneshot::Sender<()>,
     bytes: Vec<u8>,
     /// Where the bytes begin that wait until all is kept.
     held_back: usize,
@@ -105,18 +117,25 @@ impl Passing {
             let next = tokio::select! {
                 next = body.frame() => next,
                 () = self.client.feed(&self.bytes, self.held_back) => continue,
+                () = tokio::time::sleep(SILENCE) => return self.broken_off(),
             };
             let chunk = match next.map(|frame| frame.map(http_body::Frame::into_data)) {
                 None => return self.end(keep).await,
                 Some(Ok(Ok(chunk))) => chunk,
                 Some(Ok(Err(_trailers))) => continue,
-                Some(Err(_)) => return self.pipeline.cloud.signal().report(Event::Doubtful),
+                Some(Err(_)) => return self.broken_off(),
             };
             if let Err(reason) = self.take(&chunk) {
                 self.pipeline.metrics.not_kept(reason);
                 return self.go_on(chunk, body).await;
             }
         }
+    }
+
+    /// The rest does not come: what the client has of it does not look whole.
+    fn broken_off(self) {
+        self.pipeline.metrics.not_kept(NotKept::CutShort);
+        self.pipeline.cloud.signal().report(Event::Doubtful);
     }
 
     fn take(&mut self, chunk: &Bytes) -> Result<(), NotKept> {
@@ -132,7 +151,8 @@ impl Passing {
 
     /// It is whole: kept first, whoever waits, then sent to its end.
     async fn end(self, keep: Keep) {
-        let Passing { pipeline, share, mut client, mut bytes, held_back, .. } = self;
+        let Passing { pipeline, share, mut client, mut bytes, held_back, whole: came, .. } = self;
+        let _ = came.send(());
         // A page of a list waits for the next one in memory.
         bytes.shrink_to_fit();
         // The memory is taken until it is both kept and sent.
@@ -155,6 +175,7 @@ impl Passing {
     /// It is not kept: what was read, and the rest as it comes, at the client's pace.
     async fn go_on(mut self, chunk: Bytes, body: Received) {
         let Some(place) = self.pipeline.cloud.pace(&self.identity).await else { return };
+        let _ = self.whole.send(());
         if self.client.finish(&self.bytes).await.is_err() {
             return;
         }

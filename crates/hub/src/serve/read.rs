@@ -6,16 +6,18 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::{HeaderValue, Response, StatusCode, header};
+use http_body::Body as _;
 use yurt_api::representation::Representation;
 use yurt_api::request::{ResourceRequest, Verb};
 use yurt_api::table::Form;
 
-use super::upstream::{MAX_OBJECT, Trouble, is_refusal, speaks_api, whole};
+use super::keep::Passed;
+use super::upstream::{MAX_OBJECT, SMALL, Trouble, is_refusal, speaks_api, whole};
 use super::{Asked, Pipeline, table};
 use crate::cache::grants::Verdict;
 use crate::cache::ring::is_local;
 use crate::cache::version::{self, Unfit};
-use crate::cache::{Cache, FrontError, ListAnswer, ObjectAnswer, Scope};
+use crate::cache::{Cache, FrontError, ListAnswer, NotKept, ObjectAnswer, Scope};
 use crate::clock;
 use crate::cloud::Received;
 use crate::identify::Caller;
@@ -192,13 +194,12 @@ impl Pipeline {
         self.learn(&asked);
         let Some(form) = asked.form(answer.headers()) else {
             self.keep_beside(&asked);
-            return self.pass_on(&asked, answer).await;
+            return self.pass_in_time(&asked, answer).await;
         };
         match request.verb {
             Verb::Get => self.keep_object(asked, form, answer).await,
-            _ if self.keeps_already(&asked, form) || !self.cache.keeps(&asked.caller.identity(), request) => {
-                self.pass_on(&asked, answer).await
-            }
+            _ if !self.cache.keeps(&asked.caller.identity(), request) => self.pass_on(&asked, answer).await,
+            _ if self.keeps_already(&asked, form) => self.pass_in_time(&asked, answer).await,
             _ => self.keep_list(asked, form, answer).await,
         }
     }
@@ -226,24 +227,42 @@ impl Pipeline {
         answer: Response<Received>,
     ) -> Response<Body> {
         let (parts, body) = answer.into_parts();
-        let body = match whole(body, MAX_OBJECT).await {
+        let mut reading = Box::pin(whole(body, MAX_OBJECT));
+        let read = match tokio::time::timeout(left(&asked), &mut reading).await {
+            Ok(read) => read,
+            Err(_) => match self.stand_in(&asked, Reason::Slow).await {
+                Some(view) => {
+                    let pipeline = Arc::clone(self);
+                    self.keep_in_background(async move {
+                        if let Ok(body) = reading.await {
+                            pipeline.keep_body(&asked, representation, body).await;
+                        }
+                    });
+                    return view;
+                }
+                None => reading.await,
+            },
+        };
+        let body = match read {
             Ok(body) => body,
             Err(error) => return self.cut_short(&asked, &error).await,
         };
-        let pipeline = Arc::clone(self);
-        let kept = body.clone();
+        let (pipeline, kept) = (Arc::clone(self), body.clone());
         // The client does not wait for the store.
-        self.keep_in_background(async move {
-            let Some(request) = asked.resource() else { return };
-            if let Err(reason) = pipeline.cache.keep_object(request, representation, &kept).await {
-                pipeline.metrics.not_kept(reason);
-            }
-        });
+        self.keep_in_background(async move { pipeline.keep_body(&asked, representation, kept).await });
         self.pass_whole(parts, body)
+    }
+
+    async fn keep_body(&self, asked: &Asked, representation: Representation, body: Bytes) {
+        let Some(request) = asked.resource() else { return };
+        if let Err(reason) = self.cache.keep_object(request, representation, &body).await {
+            self.metrics.not_kept(reason);
+        }
     }
 
     /// The link failed in the middle of an answer of which the client has seen nothing yet.
     async fn cut_short(&self, asked: &Asked, error: &BoxError) -> Response<Body> {
+        self.metrics.not_kept(NotKept::CutShort);
         self.cloud.signal().report(crate::connectivity::Event::Doubtful);
         match self.stand_in(asked, Reason::Offline).await {
             Some(view) => view,
@@ -273,7 +292,42 @@ impl Pipeline {
                 }
             })
         });
-        self.pass_and_keep(&asked, answer, MAX_KEPT, keep).await
+        let passed = self.pass_and_keep(&asked, answer, MAX_KEPT, keep).await;
+        self.or_stand_in(&asked, passed).await
+    }
+
+    /// Passes on what is not to be kept, unless its body is slow and the view can answer.
+    async fn pass_in_time(self: &Arc<Self>, asked: &Asked, answer: Response<Received>) -> Response<Body> {
+        if answer.body().size_hint().exact().is_none_or(|length| length > SMALL) {
+            let passed = self.pass_and_keep(asked, answer, MAX_KEPT, Box::new(|_| Box::pin(async {}))).await;
+            return self.or_stand_in(asked, passed).await;
+        }
+        let (parts, body) = answer.into_parts();
+        let mut reading = Box::pin(whole(body, MAX_OBJECT));
+        let read = match tokio::time::timeout(left(asked), &mut reading).await {
+            Ok(read) => read,
+            Err(_) => match self.stand_in(asked, Reason::Slow).await {
+                Some(view) => return view,
+                None => reading.await,
+            },
+        };
+        match read {
+            Ok(body) => self.pass_whole(parts, body),
+            Err(error) => self.cut_short(asked, &error).await,
+        }
+    }
+
+    /// What has come in time; else the view, while the rest is read and kept. A page of a list is not in the view.
+    async fn or_stand_in(&self, asked: &Asked, passed: Passed) -> Response<Body> {
+        let reason = match tokio::time::timeout(left(asked), passed.came).await {
+            Ok(Ok(())) => return passed.answer,
+            Ok(Err(_)) => Reason::Offline,
+            Err(_) => Reason::Slow,
+        };
+        if asked.resource().is_none_or(|r| r.options.continue_token.is_some()) {
+            return passed.answer;
+        }
+        self.stand_in(asked, reason).await.unwrap_or(passed.answer)
     }
 
     /// Whether the caller may see what another one's credential opened, online.
@@ -320,6 +374,11 @@ impl Pipeline {
         let verdict = self.cache.grants.verdict(&user, request).await.map_err(|_| Reason::StoreFailed)?;
         Ok(verdict != Verdict::Unknown)
     }
+}
+
+/// How long the cloud has until the view answers instead.
+fn left(asked: &Asked) -> Duration {
+    VIEW_BOUND.saturating_sub(asked.at.elapsed())
 }
 
 fn not_found(asked: &Asked) -> Response<Body> {

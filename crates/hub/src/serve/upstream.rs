@@ -23,6 +23,8 @@ use crate::tasks::{self, Shutdown};
 /// The bound on the first byte of an answer for which nothing is held: the apiserver's own
 /// `--request-timeout`.
 const ANSWER_BOUND: Duration = Duration::from_secs(60);
+/// A body of which nothing comes for this long is broken off; a watch may be silent for longer.
+pub(super) const SILENCE: Duration = Duration::from_secs(60);
 /// A client that takes nothing of a streamed body for this long is cut off.
 pub(super) const WRITE_BOUND: Duration = Duration::from_secs(60);
 /// The same for a watch, which takes a part of the connection's window without having a place.
@@ -32,7 +34,7 @@ pub(super) const MAX_OBJECT: usize = 16 << 20;
 /// Upgraded connections at one time; each costs a connection on both sides.
 pub(super) const MAX_TUNNELS: usize = 128;
 /// The largest body that is passed on in one piece, in bytes: half of a stream's window, so that it never waits.
-const SMALL: u64 = 64 << 10;
+pub(super) const SMALL: u64 = 64 << 10;
 /// The buffer of each direction of an upgraded connection, in bytes.
 const TUNNEL_BUFFER: usize = 16 << 10;
 
@@ -221,9 +223,9 @@ impl Watched {
 
 /// A small body of known length, sent with its head in one write. What breaks off there breaks off here.
 async fn in_one_piece(body: Received) -> Body {
-    match body.collect().await {
-        Ok(whole) => respond::full(whole.to_bytes()),
-        Err(error) => respond::streaming(futures_util::stream::once(async { Err(BoxError::from(error)) })),
+    match whole(body, MAX_OBJECT).await {
+        Ok(whole) => respond::full(whole),
+        Err(error) => respond::streaming(futures_util::stream::once(async { Err(error) })),
     }
 }
 
@@ -247,11 +249,14 @@ pub(super) async fn pump(
             next = body.frame() => next,
             () = flow.closed() => return,
             () = stopping(&mut watched) => return flow.end(),
+            () = tokio::time::sleep(SILENCE), if place.is_some() => return,
         };
         let chunk = match next.map(|frame| frame.map(http_body::Frame::into_data)) {
             None => return flow.end(),
             Some(Ok(Ok(chunk))) => chunk,
             Some(Ok(Err(_trailers))) => continue,
+            // A watch whose server is lost ends as watches do: its client goes on from where it is, at another one.
+            Some(Err(_)) if watched.is_some_and(|w| !w.decoder.is_mid_frame()) => return flow.end(),
             Some(Err(_)) => return,
         };
         watched = watched.and_then(|w| w.saw(&chunk));
@@ -269,7 +274,14 @@ async fn stopping(watched: &mut Option<Watched>) {
     }
 }
 
-/// Reads a whole body of at most `bound` bytes; `Err` gives what could not be read.
+/// Reads a whole body of at most `bound` bytes, however slowly it comes; `Err` says why it is not whole.
 pub(super) async fn whole(body: Received, bound: usize) -> Result<Bytes, BoxError> {
-    Ok(Limited::new(body, bound).collect().await?.to_bytes())
+    let (mut body, mut pieces) = (Limited::new(body, bound), Vec::new());
+    while let Some(frame) = tokio::time::timeout(SILENCE, body.frame()).await? {
+        pieces.extend(frame?.into_data());
+    }
+    Ok(match <[Bytes; 1]>::try_from(pieces) {
+        Ok([piece]) => piece,
+        Err(pieces) => pieces.concat().into(),
+    })
 }

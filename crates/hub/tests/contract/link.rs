@@ -11,6 +11,7 @@ use yurt_testkit::cluster::Cluster;
 use yurt_testkit::objects;
 
 use crate::bed::*;
+use crate::kubelet::STRATEGIC;
 
 const MAPS: &str = "/api/v1/namespaces/default/configmaps";
 const SECRETS: &str = "/api/v1/namespaces/default/secrets";
@@ -145,6 +146,91 @@ async fn a_link_with_long_round_trips_is_a_link() {
     mend(&cluster).await;
     let answer = client.get(SECRETS).await.unwrap().expect(200);
     assert_eq!(source(&answer), "cloud");
+}
+
+/// A round trip of more than a second, twice over a satellite: the bounds grow with it, and the link stays.
+#[tokio::test]
+async fn a_link_with_very_long_round_trips_does_not_flap() {
+    let (cluster, client) = held().await;
+    cluster.api.allow(Rule::allow("ann", "list", "", "secrets"));
+    cut(&cluster).await;
+    cluster.relay.delay(Duration::from_millis(650), Duration::from_millis(650));
+    cluster.relay.heal();
+    within("the link is Online", Duration::from_secs(40), until_link_slowly(&cluster, "Online")).await;
+    let since = status(&cluster).await["connectivity"]["since"].clone();
+    let (_, mut stream) = informer(&client, MAPS, JSON).await;
+    for n in 0..4 {
+        // Idle and busy: pings, answers that are slow enough to be doubted, events.
+        let answer = client.get(SECRETS).await.unwrap().expect(200);
+        assert_eq!(source(&answer), "cloud", "{n}");
+        cluster.api.modify("configmaps", "default", "a", |o| o["data"]["k"] = json!(n.to_string()));
+        while stream.next_change(SOON).await.unwrap().object["data"]["k"] != json!(n.to_string()) {}
+        tokio::time::sleep(Duration::from_millis(1700)).await;
+    }
+    let link = status(&cluster).await;
+    assert_ne!(link["connectivity"]["state"], "Offline");
+    let log = cluster.hub.log();
+    let lost =
+        log.lines().filter(|l| l.contains("connectivity changed") && l.contains("to=\"Offline\"")).count();
+    assert_eq!(lost, 1, "the cut, and nothing after it; it was {since}");
+    assert!(link["servers"][0]["roundTripMs"].as_u64() >= Some(1000), "{}", link["servers"]);
+}
+
+async fn until_link_slowly(cluster: &Cluster, wanted: &str) {
+    while status(cluster).await["connectivity"]["state"] != wanted {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// 256 kbit/s for everything: the first list of 110 pods comes whole and is kept, watches run, writes come home, and
+/// the link that is merely full is not taken for a lost one.
+#[tokio::test]
+async fn a_very_slow_link_makes_progress() {
+    let cluster = online().await;
+    let filler = "x".repeat(2000);
+    for n in 0..110 {
+        let mut pod = objects::pod("default", &format!("pod-{n:03}"), NODE);
+        pod["metadata"]["annotations"]["filler"] = json!(filler);
+        cluster.api.create(pod);
+    }
+    cut(&cluster).await;
+    cluster.relay.rate(32_000);
+    cluster.relay.heal();
+    // The recovery itself reads the node's pods: 300 KB.
+    within("the link is Online", Duration::from_secs(90), until_link_slowly(&cluster, "Online")).await;
+    let kubelet = node(&cluster).timeout(Duration::from_secs(120));
+    let path = format!("/api/v1/pods?fieldSelector=spec.nodeName%3D{NODE}");
+    let begun = Instant::now();
+    // Others use the link at the same time.
+    let (first, second) =
+        tokio::join!(kubelet.get(&path), kubelet.get("/api/v1/namespaces/default/pods/pod-007"));
+    let first = first.unwrap().expect(200);
+    assert_eq!(names(&first).len(), 110);
+    assert!(begun.elapsed() > Duration::from_secs(5), "the link was not slow: {:?}", begun.elapsed());
+    second.unwrap().expect(200);
+    let watch = format!("{path}&watch=true&resourceVersion={}", version(&first.json()));
+    let mut stream = kubelet.watch(&watch, JSON).await.unwrap();
+    until_collection(&cluster, &["pods"], "live").await;
+    cluster.api.modify("pods", "default", "pod-001", |o| o["metadata"]["labels"]["k"] = json!("v"));
+    assert_eq!(stream.next_change(SOON).await.unwrap().object["metadata"]["labels"]["k"], "v");
+    let lost = |log: &str| {
+        log.lines().filter(|l| l.contains("connectivity changed") && l.contains("to=\"Offline\"")).count()
+    };
+    kubelet.get(&format!("/api/v1/nodes/{NODE}")).await.unwrap().expect(200);
+    assert_eq!(lost(&cluster.hub.log()), 1, "the cut, and nothing after it");
+    cut(&cluster).await;
+    kubelet
+        .patch(
+            &format!("/api/v1/nodes/{NODE}"),
+            STRATEGIC,
+            &json!({"metadata": {"labels": {"zone": "west"}}}),
+        )
+        .await
+        .unwrap()
+        .expect(200);
+    cluster.relay.heal();
+    within("home", Duration::from_secs(90), until_link_slowly(&cluster, "Online")).await;
+    assert_eq!(cluster.api.get("nodes", "", NODE).unwrap()["metadata"]["labels"]["zone"], "west");
 }
 
 /// Connections that break are made again; nobody is told of it.

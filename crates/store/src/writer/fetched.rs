@@ -49,6 +49,19 @@ impl Writer {
         })
     }
 
+    /// Forgets every object of a version after `version`: the cluster has gone back behind them.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn forget_fetched_after(&mut self, version: u64) -> Result<()> {
+        self.transact(Durability::Process, |session, effects| {
+            effects.pages += 3;
+            let delete = "DELETE FROM fetched WHERE rv > ?1";
+            session.conn.prepare_cached(delete)?.execute([version.cast_signed()])?;
+            Ok(())
+        })
+    }
+
     /// Whether this very version is held and was looked at lately: the kubelet asks for its node every 10 s.
     fn is_held(&self, fetched: &Fetched) -> Result<bool> {
         let mut find = self.conn.prepare_cached(

@@ -35,6 +35,8 @@ pub enum Fault {
     Fail(u16, &'static str),
     /// 429 with `Retry-After` seconds.
     TooManyRequests(u32),
+    /// 504 that the asked version is one to come.
+    TooLarge,
     /// 200 with a web page, as a captive portal answers.
     Html,
     /// This status with an empty body.
@@ -107,6 +109,7 @@ impl Fault {
             Self::TooManyRequests(seconds) => {
                 Some(Err(Refusal::too_many_requests("Too many requests, please try again later.", *seconds)))
             }
+            Self::TooLarge => Some(Err(Refusal::too_large(2, 1))),
             Self::Html => Some(Ok(page())),
             Self::Empty(code) => Some(Ok(empty(*code))),
         }

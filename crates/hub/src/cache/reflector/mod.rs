@@ -3,29 +3,35 @@
 //! Runs while somebody uses the collection and for a while after; resumes from the stored version
 //! after an outage or a restart; stores a change before anybody hears of it.
 
+mod events;
+mod history;
+mod request;
 mod step;
 
-use std::future::Future;
+use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use http::{HeaderValue, Request, Response, StatusCode, header};
-use http_body_util::{BodyExt, Full};
-use yurt_api::collection::{CollectionKey, ObjectKey};
+use http::{Response, StatusCode, header};
+use http_body_util::BodyExt;
+use yurt_api::collection::CollectionKey;
 use yurt_api::list;
-use yurt_api::object;
 use yurt_api::representation::Representation;
 use yurt_api::status::Status;
-use yurt_api::watch::{Decoder, EventType, Frame};
-use yurt_store::{Change, CollectionRecord, CollectionState, Row, StoreError, Writer};
+use yurt_api::watch::Decoder;
+use yurt_store::{CollectionRecord, CollectionState, StoreError};
 
-use super::collection::{Collection, Upstream};
+use super::collection::Collection;
 use super::keep::NotKept;
 use super::{Cache, FrontError};
-use crate::cloud::{Identity, Lane, Received};
+use crate::cloud::{Identity, Lane, Received, Server};
 use crate::connectivity::{Event as LinkEvent, State as LinkState};
-use crate::tasks;
+use crate::{clock, tasks};
+pub use history::History;
+use history::{Past, is_too_large};
+pub(crate) use request::percent;
+use request::request;
 use step::{Event, State, step};
 
 /// A collection that nobody has used for this long is no longer kept up to date.
@@ -36,12 +42,18 @@ const WATCH_SECONDS: (u64, u64) = (300, 600);
 pub const MAX_LIST: usize = 128 << 20;
 /// The largest watch frame, in bytes: etcd keeps no object above 1.5 MiB; conversion may add to it.
 const MAX_FRAME: usize = 16 << 20;
-/// No first byte of an answer within this time is a failure.
-const ANSWER_BOUND: Duration = Duration::from_secs(30);
+/// No first byte of an answer within this time is a failure: on a slow link it waits behind others' bytes.
+const ANSWER_BOUND: Duration = Duration::from_secs(60);
+/// A watch at a server that is not to be used any more goes to another one after this time.
+const MOVE_AFTER: Duration = Duration::from_secs(10);
+/// The largest refusal that is read, in bytes.
+const MAX_STATUS: usize = 64 << 10;
 
 /// Why a round ended otherwise than by an event of the protocol.
 enum Stop {
     Event(Event),
+    /// The version that is held lies before those of the cloud, as the cloud says.
+    Ahead,
 }
 
 impl From<FrontError> for Stop {
@@ -125,6 +137,7 @@ impl Cache {
                 cache: Arc::clone(self),
                 collection: Arc::clone(collection),
                 storing: Arc::default(),
+                seen: AtomicU64::new(self.history.travels()),
             };
             tasks::spawn("reflector", tasks::Failure::Local, reflector.run());
         }
@@ -136,6 +149,8 @@ struct Reflector {
     collection: Arc<Collection>,
     /// Held while something is stored and told: a lost link ends what asks, never what stores.
     storing: Arc<tokio::sync::Mutex<()>>,
+    /// How often the cloud had gone back when this one last listed.
+    seen: AtomicU64,
 }
 
 impl Reflector {
@@ -148,6 +163,7 @@ impl Reflector {
                 () = self.unused() => Event::Unused,
                 () = self.link_lost(state) => Event::LinkLost,
                 () = self.hurt(state) => Event::Gone,
+                () = self.travelled(state) => Event::Gone,
             };
             tracing::debug!(collection = %self.collection.key(), ?state, event = ?last, "reflector");
             if last == Event::LinkLost || last == Event::Unused {
@@ -176,8 +192,8 @@ impl Reflector {
                 self.jitter().await;
                 Event::LinkUp
             }
-            State::Listing => self.list().await.unwrap_or_else(|Stop::Event(event)| event),
-            State::Watching => self.watch().await.unwrap_or_else(|Stop::Event(event)| event),
+            State::Listing => self.came_to(self.list().await).await,
+            State::Watching => self.came_to(self.watch().await).await,
             State::Pausing(pause) => {
                 tokio::time::sleep(pause).await;
                 Event::Paused
@@ -186,12 +202,50 @@ impl Reflector {
         }
     }
 
+    async fn came_to(&self, ended: Result<Event, Stop>) -> Event {
+        match ended {
+            Ok(event) | Err(Stop::Event(event)) => event,
+            Err(Stop::Ahead) => match self.past(clock::monotonic()).await {
+                Past::Back => Event::Gone,
+                Past::Current | Past::Lagging => Event::Failed,
+            },
+        }
+    }
+
+    /// What the cloud's versions say of the one that is held; `since` when it has to be asked at the earliest.
+    async fn past(&self, since: Instant) -> Past {
+        let Some(identity) = self.collection.credential() else { return Past::Current };
+        self.cache.past(&self.collection, &identity, since).await
+    }
+
+    /// Whoever finds that the cloud has gone back tells all: what others hold may be of the time that is gone.
+    async fn travelled(&self, state: State) {
+        match state {
+            State::Watching | State::Pausing(_) => {
+                self.cache.history.beyond(self.seen.load(Ordering::Relaxed)).await;
+            }
+            _ => std::future::pending().await,
+        }
+    }
+
+    /// Waits until the watch had better run at another server; all do not move at the same time.
+    async fn outranked(&self, server: Option<Server>) {
+        match server {
+            Some(server) => self.cache.cloud.outranked(server, MOVE_AFTER + self.spread() * 20).await,
+            None => std::future::pending().await,
+        }
+    }
+
     /// Resumed watches are spread over a moment, the kubelet's pods go first.
     async fn jitter(&self) {
         if !self.collection.key().resource.is("", "pods") {
-            let spread = self.collection.key().to_string().len() as u64 * 37 % 200;
-            tokio::time::sleep(Duration::from_millis(spread)).await;
+            tokio::time::sleep(self.spread()).await;
         }
+    }
+
+    /// A moment that is another one for most collections.
+    fn spread(&self) -> Duration {
+        Duration::from_millis(self.collection.key().to_string().len() as u64 * 37 % 200)
     }
 
     async fn unused(&self) {
@@ -236,6 +290,8 @@ impl Reflector {
 
     async fn list(&self) -> Result<Event, Stop> {
         let key = self.collection.key();
+        let asked = clock::monotonic();
+        let (travels, before) = (self.cache.history.travels(), self.collection.version());
         let (identity, answer) = self.ask(true, String::new()).await?;
         let mut share = self.cache.room.of_reflector();
         let body = share.read(answer.into_body(), MAX_LIST).await.map_err(|reason| self.not_kept(reason))?;
@@ -244,10 +300,13 @@ impl Reflector {
         let (cache, kept) = (Arc::clone(&self.cache), key.clone());
         let storing = async move {
             let _share = share;
-            cache.keep_split(kept, split, CollectionState::Live, &identity, None).await
+            cache.keep_split(kept, split, CollectionState::Live, &identity, Some(asked)).await
         };
         match self.to_its_end(storing).await? {
             Ok(_) => {
+                // The one that this list itself has found is no news.
+                let found = self.collection.version() < before;
+                self.seen.store(travels + u64::from(found), Ordering::Relaxed);
                 self.cache.metrics.lists.inc();
                 self.cache.settle(&self.collection).await;
                 Ok(Event::Listed)
@@ -272,11 +331,30 @@ impl Reflector {
             self.collection.version()
         );
         let (_, answer) = self.ask(false, more).await?;
+        let server = answer.extensions().get::<Server>().copied();
         self.cache.metrics.watches.inc();
         self.live().await?;
         let mut decoder = Decoder::new(self.collection.key().representation.encoding, MAX_FRAME);
         let mut body = answer.into_body();
-        while let Some(frame) = body.frame().await {
+        let mut outranked = pin!(self.outranked(server));
+        let opened = clock::monotonic();
+        let mut quiet = true;
+        loop {
+            let next = tokio::select! {
+                next = body.frame() => next,
+                // Nothing is lost: the next one goes on from here.
+                () = &mut outranked => return Ok(Event::Finished),
+                () = tokio::time::sleep(history::QUIET), if quiet => {
+                    quiet = false;
+                    match self.past(opened).await {
+                        Past::Current => continue,
+                        Past::Lagging => return Ok(Event::Failed),
+                        Past::Back => return Ok(Event::Gone),
+                    }
+                }
+            };
+            let Some(frame) = next else { break };
+            quiet = false;
             let chunk = frame.map_err(|_| Stop::Event(Event::Failed))?;
             let Ok(chunk) = chunk.into_data() else { continue };
             decoder.push(chunk);
@@ -292,99 +370,6 @@ impl Reflector {
         }
         self.cache.settle(&self.collection).await;
         Ok(())
-    }
-
-    /// Takes every whole frame: changes are stored in one transaction, then told.
-    async fn drain(&self, decoder: &mut Decoder) -> Result<(), Stop> {
-        let gone = Stop::Event(Event::Gone);
-        let mut batch = Vec::new();
-        let mut ended = None;
-        loop {
-            match decoder.next() {
-                Ok(Some(frame)) => match frame.kind {
-                    EventType::Error => {
-                        ended = Some(self.error_event(&frame));
-                        break;
-                    }
-                    _ => batch.push(frame),
-                },
-                Ok(None) => break,
-                Err(error) => {
-                    tracing::warn!(collection = %self.collection.key(), %error, "a watch event cannot be read");
-                    self.cache.metrics.undecodable.inc();
-                    ended = Some(gone);
-                    break;
-                }
-            }
-        }
-        self.apply(batch).await?;
-        ended.map_or(Ok(()), Err)
-    }
-
-    fn error_event(&self, frame: &Frame) -> Stop {
-        let status = Status::parse(self.collection.key().representation.encoding, &frame.object);
-        let expired = status.as_ref().is_some_and(|s| s.code == 410);
-        tracing::debug!(collection = %self.collection.key(), ?status, "upstream ended a watch");
-        Stop::Event(if expired { Event::Gone } else { Event::Failed })
-    }
-
-    async fn apply(&self, frames: Vec<Frame>) -> Result<(), Stop> {
-        let encoding = self.collection.key().representation.encoding;
-        let held = self.collection.version();
-        let mut version = 0;
-        let mut changes = Vec::with_capacity(frames.len());
-        let mut received = Vec::with_capacity(frames.len());
-        for frame in frames {
-            let unreadable = |_| Stop::Event(Event::Gone);
-            let item = object::to_item(encoding, &frame.object).map_err(unreadable)?;
-            let meta = object::meta(encoding, &item).map_err(unreadable)?;
-            version = meta.resource_version.max(version);
-            // A client's list may have been newer than the version from which this watch was asked for.
-            if frame.kind != EventType::Bookmark && meta.resource_version <= held {
-                continue;
-            }
-            let key = meta.key();
-            match frame.kind {
-                EventType::Bookmark => continue,
-                EventType::Deleted => {
-                    changes
-                        .push(Change::Delete { key: key.clone(), resource_version: meta.resource_version });
-                    received.push((key, meta.resource_version, None, frame));
-                }
-                _ => {
-                    let row = Row {
-                        key: key.clone(),
-                        resource_version: meta.resource_version,
-                        uid: meta.uid,
-                        body: item,
-                    };
-                    changes.push(Change::Upsert(row.clone()));
-                    received.push((key, meta.resource_version, Some(row), frame));
-                }
-            }
-        }
-        if changes.is_empty() {
-            self.collection.progress(version);
-            return Ok(());
-        }
-        let (cache, collection) = (Arc::clone(&self.cache), Arc::clone(&self.collection));
-        let storing = async move { store_and_tell(&cache, &collection, changes, received, version).await };
-        Ok(self.to_its_end(storing).await??)
-    }
-
-    /// Stores and tells in a task of its own: cut short between the two, an event would be in the store and
-    /// never reach a watcher.
-    async fn to_its_end<T: Send + 'static>(
-        &self,
-        storing: impl Future<Output = T> + Send + 'static,
-    ) -> Result<T, Stop> {
-        let place = Arc::clone(&self.storing).lock_owned().await;
-        let whole = async move {
-            let done = storing.await;
-            drop(place);
-            done
-        };
-        tasks::to_its_end("store events", whole).await.ok_or(Stop::Event(Event::Gone))
     }
 
     /// Asks upstream with the best credential that is known; a refused one is not asked again.
@@ -406,9 +391,18 @@ impl Reflector {
                 let others = self.collection.credential().is_some();
                 Err(Stop::Event(if others { Event::Failed } else { Event::Refused }))
             }
+            // It is there, and asks for patience.
+            StatusCode::TOO_MANY_REQUESTS => Err(Stop::Event(Event::Later(retry_after(&answer)))),
             _ => {
                 self.cache.cloud.signal().report(LinkEvent::Doubtful);
-                Err(Stop::Event(Event::Failed))
+                let encoding = self.collection.key().representation.encoding;
+                let said = self.cache.room.of_reflector().read(answer.into_body(), MAX_STATUS).await.ok();
+                let status = said.and_then(|body| Status::parse(encoding, &body));
+                Err(if status.as_ref().is_some_and(is_too_large) {
+                    Stop::Ahead
+                } else {
+                    Stop::Event(Event::Failed)
+                })
             }
         }
     }
@@ -421,64 +415,8 @@ impl Reflector {
     }
 }
 
-/// An event as it came: whose, of which version, the row that it leaves, and its bytes.
-type Came = (ObjectKey, u64, Option<Row>, Frame);
-
-/// Stores changes in one transaction, then tells watchers.
-async fn store_and_tell(
-    cache: &Cache,
-    collection: &Arc<Collection>,
-    changes: Vec<Change>,
-    came: Vec<Came>,
-    version: u64,
-) -> Result<(), FrontError> {
-    let (checking, now) = (Arc::clone(collection), crate::clock::unix());
-    let applying = move |w: &mut Writer| checking.checked(w.apply(checking.id(), version, now, &changes));
-    let applied = cache.front.write(applying).await.inspect_err(|_| collection.fall_behind())?;
-    cache.metrics.events.inc_by(came.len() as u64);
-    let told = came.into_iter().zip(applied.previous).map(|((key, version, row, frame), previous)| {
-        Upstream { key, row, previous, version, received: Some(frame), held: false }
-    });
-    cache.tell(collection, told.collect(), version);
-    cache.forget_pulled().await;
-    Ok(())
-}
-
-/// The upstream request for a collection: its list, or its watch.
-fn request(key: &CollectionKey, list: bool, more: &str, identity: &Identity) -> Request<Full<Bytes>> {
-    let mut path = match key.resource.group.as_str() {
-        "" => format!("/api/{}", key.resource.version),
-        group => format!("/apis/{group}/{}", key.resource.version),
-    };
-    if let Some(namespace) = &key.namespace {
-        path.push_str(&format!("/namespaces/{namespace}"));
-    }
-    path.push_str(&format!("/{}?", key.resource.resource));
-    for (name, value) in [("labelSelector", &key.labels), ("fieldSelector", &key.fields)] {
-        if !value.is_empty() {
-            path.push_str(&format!("{name}={}&", percent(value)));
-        }
-    }
-    path.push_str(more);
-    let mut request = Request::new(Full::new(Bytes::new()));
-    *request.uri_mut() = path.trim_end_matches(['?', '&']).parse().unwrap_or_default();
-    let headers = request.headers_mut();
-    headers.insert(header::ACCEPT, HeaderValue::from_static(key.representation.accept(list)));
-    headers
-        .insert(header::USER_AGENT, HeaderValue::from_static(concat!("yurthub/", env!("CARGO_PKG_VERSION"))));
-    if let Identity::Bearer(value) = identity {
-        headers.insert(header::AUTHORIZATION, value.clone());
-    }
-    request
-}
-
-/// Percent-encodes all but the unreserved characters (RFC 3986 section 2.3).
-pub(crate) fn percent(text: &str) -> String {
-    text.bytes().fold(String::new(), |mut out, b| {
-        match b {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => out.push(char::from(b)),
-            _ => out.push_str(&format!("%{b:02X}")),
-        }
-        out
-    })
+/// What `Retry-After` says in seconds (RFC 9110 section 10.2.3), or nothing.
+fn retry_after(answer: &Response<Received>) -> Duration {
+    let said = answer.headers().get(header::RETRY_AFTER).and_then(|v| v.to_str().ok()?.parse().ok());
+    Duration::from_secs(said.unwrap_or(0))
 }

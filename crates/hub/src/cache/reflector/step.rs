@@ -38,6 +38,8 @@ pub enum Event {
     Refused,
     /// Upstream failed.
     Failed,
+    /// Upstream asks to come back not before this time (429).
+    Later(Duration),
     /// The link is lost.
     LinkLost,
     /// The pause is over.
@@ -57,6 +59,7 @@ pub fn step(state: State, event: Event, pause: Option<Duration>) -> (State, Opti
         (_, Event::Gone) => (State::Listing, pause),
         (_, Event::Listed | Event::Finished) => (State::Watching, None),
         (_, Event::Failed) => (State::Pausing(longer), Some(longer)),
+        (_, Event::Later(after)) => (State::Pausing(longer.max(after.min(PAUSE.1))), Some(longer)),
         (State::Pausing(_), Event::Paused) => (State::Watching, pause),
         (other, Event::LinkUp | Event::Paused) => (other, pause),
     }
@@ -66,7 +69,8 @@ pub fn step(state: State, event: Event, pause: Option<Duration>) -> (State, Opti
 mod tests {
     use super::*;
 
-    const EVENTS: [Event; 9] = [
+    const EVENTS: [Event; 10] = [
+        Event::Later(Duration::from_secs(3600)),
         Event::LinkUp,
         Event::Listed,
         Event::Finished,
@@ -104,6 +108,9 @@ mod tests {
         }
         assert_eq!(seen, [800, 1600, 3200, 6400, 12800, 25600, 30000, 30000]);
         assert_eq!(step(State::Watching, Event::Finished, pause), (State::Watching, None));
+        let later = |s| step(State::Watching, Event::Later(Duration::from_secs(s)), None).0;
+        assert_eq!((later(0), later(5)), (State::Pausing(PAUSE.0), State::Pausing(Duration::from_secs(5))));
+        assert_eq!(later(3600), State::Pausing(PAUSE.1), "nobody is believed for ever");
     }
 
     #[test]

@@ -1,0 +1,138 @@
+//! The frames of a reflector's watch: decoded, stored, then told.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use yurt_api::collection::ObjectKey;
+use yurt_api::object;
+use yurt_api::status::Status;
+use yurt_api::watch::{Decoder, EventType, Frame};
+use yurt_store::{Change, Row, Writer};
+
+use super::history::is_too_large;
+use super::step::Event;
+use super::{Reflector, Stop};
+use crate::cache::collection::{Collection, Upstream};
+use crate::cache::{Cache, FrontError};
+use crate::tasks;
+
+impl Reflector {
+    /// Takes every whole frame: changes are stored in one transaction, then told.
+    pub(super) async fn drain(&self, decoder: &mut Decoder) -> Result<(), Stop> {
+        let gone = Stop::Event(Event::Gone);
+        let mut batch = Vec::new();
+        let mut ended = None;
+        loop {
+            match decoder.next() {
+                Ok(Some(frame)) => match frame.kind {
+                    EventType::Error => {
+                        ended = Some(self.error_event(&frame));
+                        break;
+                    }
+                    _ => batch.push(frame),
+                },
+                Ok(None) => break,
+                Err(error) => {
+                    tracing::warn!(collection = %self.collection.key(), %error, "a watch event cannot be read");
+                    self.cache.metrics.undecodable.inc();
+                    ended = Some(gone);
+                    break;
+                }
+            }
+        }
+        self.apply(batch).await?;
+        ended.map_or(Ok(()), Err)
+    }
+
+    fn error_event(&self, frame: &Frame) -> Stop {
+        let status = Status::parse(self.collection.key().representation.encoding, &frame.object);
+        let expired = status.as_ref().is_some_and(|s| s.code == 410);
+        tracing::debug!(collection = %self.collection.key(), ?status, "upstream ended a watch");
+        if status.as_ref().is_some_and(is_too_large) {
+            return Stop::Ahead;
+        }
+        Stop::Event(if expired { Event::Gone } else { Event::Failed })
+    }
+
+    async fn apply(&self, frames: Vec<Frame>) -> Result<(), Stop> {
+        let encoding = self.collection.key().representation.encoding;
+        let held = self.collection.version();
+        let mut version = 0;
+        let mut changes = Vec::with_capacity(frames.len());
+        let mut received = Vec::with_capacity(frames.len());
+        for frame in frames {
+            let unreadable = |_| Stop::Event(Event::Gone);
+            let item = object::to_item(encoding, &frame.object).map_err(unreadable)?;
+            let meta = object::meta(encoding, &item).map_err(unreadable)?;
+            version = meta.resource_version.max(version);
+            // A client's list may have been newer than the version from which this watch was asked for.
+            if frame.kind != EventType::Bookmark && meta.resource_version <= held {
+                continue;
+            }
+            let key = meta.key();
+            match frame.kind {
+                EventType::Bookmark => continue,
+                EventType::Deleted => {
+                    changes
+                        .push(Change::Delete { key: key.clone(), resource_version: meta.resource_version });
+                    received.push((key, meta.resource_version, None, frame));
+                }
+                _ => {
+                    let row = Row {
+                        key: key.clone(),
+                        resource_version: meta.resource_version,
+                        uid: meta.uid,
+                        body: item,
+                    };
+                    changes.push(Change::Upsert(row.clone()));
+                    received.push((key, meta.resource_version, Some(row), frame));
+                }
+            }
+        }
+        if changes.is_empty() {
+            self.collection.progress(version);
+            return Ok(());
+        }
+        let (cache, collection) = (Arc::clone(&self.cache), Arc::clone(&self.collection));
+        let storing = async move { store_and_tell(&cache, &collection, changes, received, version).await };
+        Ok(self.to_its_end(storing).await??)
+    }
+
+    /// Stores and tells in a task of its own: cut short between the two, an event would be in the store and
+    /// never reach a watcher.
+    pub(super) async fn to_its_end<T: Send + 'static>(
+        &self,
+        storing: impl Future<Output = T> + Send + 'static,
+    ) -> Result<T, Stop> {
+        let place = Arc::clone(&self.storing).lock_owned().await;
+        let whole = async move {
+            let done = storing.await;
+            drop(place);
+            done
+        };
+        tasks::to_its_end("store events", whole).await.ok_or(Stop::Event(Event::Gone))
+    }
+}
+
+/// An event as it came: whose, of which version, the row that it leaves, and its bytes.
+type Came = (ObjectKey, u64, Option<Row>, Frame);
+
+/// Stores changes in one transaction, then tells watchers.
+async fn store_and_tell(
+    cache: &Cache,
+    collection: &Arc<Collection>,
+    changes: Vec<Change>,
+    came: Vec<Came>,
+    version: u64,
+) -> Result<(), FrontError> {
+    let (checking, now) = (Arc::clone(collection), crate::clock::unix());
+    let applying = move |w: &mut Writer| checking.checked(w.apply(checking.id(), version, now, &changes));
+    let applied = cache.front.write(applying).await.inspect_err(|_| collection.fall_behind())?;
+    cache.metrics.events.inc_by(came.len() as u64);
+    let told = came.into_iter().zip(applied.previous).map(|((key, version, row, frame), previous)| {
+        Upstream { key, row, previous, version, received: Some(frame), held: false }
+    });
+    cache.tell(collection, told.collect(), version);
+    cache.forget_pulled().await;
+    Ok(())
+}
