@@ -19,8 +19,10 @@ use crate::tasks::Shutdown;
 const TRIES: u32 = 20;
 /// Rounds over the journal before the link counts as back: the node writes on meanwhile.
 const ROUNDS: u32 = 50;
-/// How often it is looked whether the reflectors have caught up with what was pushed.
+/// Masks of what was pushed go at the latest when their collection was live for so long.
 const SETTLE: Duration = Duration::from_secs(10);
+/// How often that is looked at.
+const LOOK: Duration = Duration::from_secs(2);
 
 /// What the last replay did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
@@ -132,7 +134,7 @@ impl Replay {
             loop {
                 let away =
                     connectivity.until(|s| matches!(s.state, State::Offline { .. } | State::Recovering));
-                if tokio::time::timeout(SETTLE, away).await.is_ok() || cache.sweep(SETTLE).await {
+                if tokio::time::timeout(LOOK, away).await.is_ok() || cache.sweep(SETTLE).await {
                     // Another outage: the next homecoming looks again.
                     return;
                 }

@@ -49,6 +49,51 @@ async fn a_crash_between_push_and_pull_resurrects_nothing() {
     assert_eq!(sent(&cluster, "PATCH", &format!("{PODS}/web/status")), 1, "and nothing is sent twice");
 }
 
+/// An old list that still waits for a newer one keeps nothing of an earlier outage over what the cloud said since.
+#[tokio::test]
+async fn what_was_pulled_since_is_what_a_restart_shows() {
+    let mut cluster = with_pods().await;
+    cluster.api.create(objects::pod("default", "ended", NODE));
+    let kubelet = node(&cluster);
+    let dora = reader(&cluster, "dora", &["pods"]);
+    eventually("the view has it", async || {
+        names(&kubelet.get_as(&format!("{OWN_PODS}&resourceVersion=0"), PROTOBUF).await.unwrap()).len() == 3
+    })
+    .await;
+    // Nobody lists all pods again after this.
+    dora.get("/api/v1/pods").await.unwrap().expect(200);
+    cut(&cluster).await;
+    for name in ["web", "ended"] {
+        report(&kubelet, name, "Running").await;
+    }
+    mend(&cluster).await;
+    until_pushed(&cluster).await;
+    cluster.api.delete("pods", "default", "ended");
+    cluster.api.modify("pods", "default", "web", |o| o["metadata"]["labels"]["since"] = json!("yes"));
+    let view = async |cluster: &yurt_testkit::cluster::Cluster| {
+        let path = format!("{OWN_PODS}&resourceVersion=0");
+        decoded(&node(cluster).get_as(&path, PROTOBUF).await.unwrap().expect(200))
+    };
+    let is_new = |list: &serde_json::Value| {
+        let pods = list["items"].as_array().unwrap();
+        pods.len() == 2 && pods.iter().any(|p| p["metadata"]["labels"]["since"] == "yes")
+    };
+    eventually("the cloud's changes", async || is_new(&view(&cluster).await)).await;
+    cut(&cluster).await;
+    cluster.hub.crash_and_restart().await;
+    let list = view(&cluster).await;
+    assert!(is_new(&list), "{list:#}");
+    // And the next report is told as a change of what the cloud has.
+    let again = json!({"status": {"podIP": "10.0.0.8", "podIPs": [{"ip": "10.0.0.8"}]}});
+    let path = format!("{PODS}/web/status");
+    node(&cluster).patch(&path, STRATEGIC, &again).await.unwrap().expect(200);
+    mend(&cluster).await;
+    until_pushed(&cluster).await;
+    let web = pod(&cluster, "web");
+    assert_eq!((&web["status"]["podIP"], journal(&cluster).await), (&json!("10.0.0.8"), (0, 0)), "{web:#}");
+    assert_eq!(web["metadata"]["labels"]["since"], "yes");
+}
+
 /// P2: a collection that appears while a write waits shows the write.
 #[tokio::test]
 async fn a_list_that_is_kept_while_a_write_waits_shows_it() {

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use serde_json::Value;
 use yurt_api::object::{meta, to_item};
 use yurt_api::representation::{Encoding, Representation};
-use yurt_store::{CollectionState, Delivered, Entry, Fetched, Operation};
+use yurt_store::{CollectionState, Delivered, Entry, Fetched, Operation, StoreError};
 
 use super::{Written, version_of};
 use crate::cache::collection::{Collection, Delivery, Mask};
@@ -79,12 +79,32 @@ impl Cache {
             let version = ring::LOCAL + entry.seq;
             super::set_version(&mut written.object, version);
             for collection in &self.registry.of(&entry.resource) {
+                if self.has_caught_up(collection, &entry, cloud_version).await? {
+                    continue;
+                }
                 self.cover(collection, &entry.key, version, &written).await?;
                 collection.delivered(&entry.key, version, cloud_version);
             }
             self.overlay.await_pull(&entry);
         }
         Ok(())
+    }
+
+    /// Whether what is held of the cloud is newer than the delivered entry. Without a version of the cloud's it is a
+    /// deletion or an object that was gone: the row goes when the collection has heard of it.
+    async fn has_caught_up(
+        &self,
+        collection: &Arc<Collection>,
+        entry: &Entry,
+        cloud_version: u64,
+    ) -> Result<bool, FrontError> {
+        if cloud_version > 0 {
+            return Ok(collection.version() >= cloud_version);
+        }
+        match self.base_json(collection, &entry.key).await {
+            Err(FrontError::Store(StoreError::Damaged(_) | StoreError::Sealed(_))) => Ok(true),
+            row => Ok(row?.is_none_or(|row| row.uid != entry.uid)),
+        }
     }
 
     /// Takes away the masks whose end is reached: the row is as new as what was delivered.
