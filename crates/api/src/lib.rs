@@ -1,6 +1,8 @@
 //! The vocabulary of the Kubernetes API on bytes: requests, selectors, objects, watch frames, patches. No I/O.
 
 pub mod collection;
+pub mod continuation;
+pub mod discovery;
 mod envelope;
 pub mod error;
 mod json;

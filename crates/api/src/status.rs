@@ -23,6 +23,8 @@ pub struct Status {
     pub message: String,
     /// What it is about.
     pub details: Option<Details>,
+    /// Where a list can go on all the same whose token has expired; empty = nowhere.
+    pub continue_token: String,
 }
 
 /// What a status is about.
@@ -74,7 +76,7 @@ fn is_zero(n: &u32) -> bool {
 struct Json {
     kind: String,
     api_version: String,
-    metadata: Empty,
+    metadata: Meta,
     status: String,
     #[serde(skip_serializing_if = "String::is_empty")]
     message: String,
@@ -86,12 +88,16 @@ struct Json {
 }
 
 #[derive(Default, Serialize, Deserialize)]
-struct Empty {}
+#[serde(default)]
+struct Meta {
+    #[serde(skip_serializing_if = "String::is_empty")]
+    r#continue: String,
+}
 
 impl Status {
     /// A failure. `reason` is one of `meta/v1`'s `StatusReason`.
     pub fn failure(code: u16, reason: &str, message: impl Into<String>) -> Self {
-        Status { code, reason: reason.to_owned(), message: message.into(), details: None }
+        Status { code, reason: reason.to_owned(), message: message.into(), ..Status::default() }
     }
 
     /// A success that has no object to show.
@@ -102,6 +108,11 @@ impl Status {
     /// The status with what it is about.
     pub fn with_details(self, details: Details) -> Self {
         Status { details: Some(details), ..self }
+    }
+
+    /// The status with a token by which the list can go on.
+    pub fn with_continue(self, token: String) -> Self {
+        Status { continue_token: token, ..self }
     }
 
     /// The status with the seconds after which a retry may help.
@@ -120,7 +131,7 @@ impl Status {
         let json = Json {
             kind: "Status".into(),
             api_version: "v1".into(),
-            metadata: Empty {},
+            metadata: Meta { r#continue: self.continue_token.clone() },
             status: self.outcome().into(),
             message: self.message.clone(),
             reason: self.reason.clone(),
@@ -146,8 +157,15 @@ impl Status {
         match enc {
             Encoding::Json => {
                 let json: Json = json::read(body).ok().filter(|j: &Json| j.kind == "Status")?;
-                let Json { code, reason, message, details, .. } = json;
-                Some(Status { code, reason, message, details })
+                let Json {
+                    code,
+                    reason,
+                    message,
+                    details,
+                    metadata: Meta { r#continue: continue_token },
+                    ..
+                } = json;
+                Some(Status { code, reason, message, details, continue_token })
             }
             Encoding::Protobuf => {
                 let unknown = envelope::open(body).ok()?;
@@ -165,7 +183,8 @@ impl Status {
 
     fn message(&self) -> Vec<u8> {
         let mut list_meta = Vec::new();
-        (1..=3).for_each(|number| put_bytes(&mut list_meta, number, b""));
+        (1..=2).for_each(|number| put_bytes(&mut list_meta, number, b""));
+        put_bytes(&mut list_meta, 3, self.continue_token.as_bytes());
         let mut out = Vec::new();
         put_bytes(&mut out, 1, &list_meta);
         put_bytes(&mut out, 2, self.outcome().as_bytes());
@@ -203,6 +222,7 @@ fn read(message: &[u8]) -> Result<Status, DecodeError> {
     for field in Reader::new(message) {
         let field = field?;
         match field.number {
+            1 => status.continue_token = read_continue(field.value.bytes()?)?,
             3 => status.message = field.value.text()?.to_owned(),
             4 => status.reason = field.value.text()?.to_owned(),
             5 => status.details = Some(read_details(field.value.bytes()?)?),
@@ -211,6 +231,17 @@ fn read(message: &[u8]) -> Result<Status, DecodeError> {
         }
     }
     Ok(status)
+}
+
+fn read_continue(list_meta: &[u8]) -> Result<String, DecodeError> {
+    let mut token = String::new();
+    for field in Reader::new(list_meta) {
+        let field = field?;
+        if field.number == 3 {
+            token = field.value.text()?.to_owned();
+        }
+    }
+    Ok(token)
 }
 
 fn read_details(message: &[u8]) -> Result<Details, DecodeError> {
@@ -286,7 +317,8 @@ mod tests {
 
     #[test]
     fn reads_what_it_wrote() {
-        for status in [full(), Status::success(), Status::failure(410, "Expired", "too old")] {
+        let expired = Status::failure(410, "Expired", "too old").with_continue("abc".into());
+        for status in [full(), Status::success(), expired] {
             for enc in [Encoding::Json, Encoding::Protobuf] {
                 assert_eq!(Status::parse(enc, &status.encode(enc)), Some(status.clone()));
             }

@@ -94,6 +94,12 @@ fn put_head(out: &mut Vec<u8>, header: &ListHeader) {
     put_string(out, &header.type_meta.api_version);
     let version = header.resource_version;
     out.extend_from_slice(format!(",\"metadata\":{{\"resourceVersion\":\"{version}\"").as_bytes());
+    put_page(out, header);
+    out.extend_from_slice(b"},\"items\":[");
+}
+
+/// Where the list goes on, behind the version in its metadata.
+pub(crate) fn put_page(out: &mut Vec<u8>, header: &ListHeader) {
     if !header.continue_token.is_empty() {
         out.extend_from_slice(b",\"continue\":");
         put_string(out, &header.continue_token);
@@ -101,5 +107,4 @@ fn put_head(out: &mut Vec<u8>, header: &ListHeader) {
     if let Some(remaining) = header.remaining {
         out.extend_from_slice(format!(",\"remainingItemCount\":{remaining}").as_bytes());
     }
-    out.extend_from_slice(b"},\"items\":[");
 }

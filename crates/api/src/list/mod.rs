@@ -9,6 +9,8 @@ use crate::error::DecodeError;
 use crate::representation::Encoding;
 use crate::resource::TypeMeta;
 
+pub(crate) use json::put_page;
+
 /// What a list says beside its items.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ListHeader {

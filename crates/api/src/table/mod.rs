@@ -19,7 +19,7 @@ use serde_json::Value;
 
 use crate::error::{BadRequest, DecodeError};
 use crate::json;
-use crate::list::Pieces;
+use crate::list::{self, ListHeader, Pieces};
 use crate::object::{self, put_type};
 use crate::query::Query;
 use crate::representation::{Encoding, TableVersion};
@@ -101,8 +101,20 @@ pub fn bookmark(form: Form, kind: &TypeMeta, version: u64, end: bool, headers: b
 
 /// A table of rows in pieces of about 64 KiB; `version` 0 = none, `headers` = with the definitions of the columns.
 pub fn assemble(form: Form, kind: &TypeMeta, version: u64, headers: bool, rows: &[Bytes]) -> Vec<Bytes> {
+    let header = ListHeader { resource_version: version, ..ListHeader::default() };
+    assemble_page(form, kind, &header, headers, rows)
+}
+
+/// The same for a page of a list; of `header` count the version and where the list goes on.
+pub fn assemble_page(
+    form: Form,
+    kind: &TypeMeta,
+    header: &ListHeader,
+    headers: bool,
+    rows: &[Bytes],
+) -> Vec<Bytes> {
     let mut pieces = Pieces::default();
-    put_head(pieces.open(), form, kind, version, headers);
+    put_head(pieces.open(), form, kind, header, headers);
     for (i, row) in rows.iter().enumerate() {
         let out = pieces.open();
         if i > 0 {
@@ -114,14 +126,16 @@ pub fn assemble(form: Form, kind: &TypeMeta, version: u64, headers: bool, rows: 
     pieces.finish()
 }
 
-fn put_head(out: &mut Vec<u8>, form: Form, kind: &TypeMeta, version: u64, headers: bool) {
+fn put_head(out: &mut Vec<u8>, form: Form, kind: &TypeMeta, header: &ListHeader, headers: bool) {
     let group_version = form.version.api_version();
     out.extend_from_slice(
         format!("{{\"kind\":\"Table\",\"apiVersion\":\"{group_version}\",\"metadata\":{{").as_bytes(),
     );
+    let version = header.resource_version;
     if version != 0 {
         out.extend_from_slice(format!("\"resourceVersion\":\"{version}\"").as_bytes());
     }
+    list::put_page(out, header);
     out.extend_from_slice(b"},\"columnDefinitions\":");
     if headers {
         // columns are plain texts and numbers, and a Vec takes every write

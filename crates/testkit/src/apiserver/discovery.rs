@@ -18,6 +18,13 @@ use super::{
 pub fn answer(server: &Server, path: &str, headers: &HeaderMap) -> Result<Reply, Refusal> {
     let registry = server.registry.read().unwrap();
     let parts: Vec<&str> = path.split('/').filter(|p| !p.is_empty()).collect();
+    let accept = headers.get(header::ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    if let (["api" | "apis"], true) = (&parts[..], accept.split(',').any(|a| a.trim() == AGGREGATED)) {
+        let list = aggregated(&registry, parts[0] == "api")?;
+        let Reply::Raw(mut response) = json_with_etag(&list, headers) else { unreachable!() };
+        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(AGGREGATED));
+        return Ok(Reply::Raw(response));
+    }
     Ok(Reply::Value(
         200,
         match parts[..] {
@@ -39,6 +46,52 @@ pub fn answer(server: &Server, path: &str, headers: &HeaderMap) -> Result<Reply,
             _ => return Err(Refusal::no_such_path()),
         },
     ))
+}
+
+/// The form of a discovery of all groups at once (KEP-3352).
+const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
+
+fn aggregated(registry: &Registry, core: bool) -> Result<Value, Refusal> {
+    let groups =
+        if core { vec![json!({"name": "", "versions": [{"version": "v1"}]})] } else { groups(registry) };
+    let mut items = Vec::new();
+    for group in groups {
+        let name = group["name"].as_str().unwrap_or_default();
+        let mut versions = Vec::new();
+        for version in group["versions"].as_array().into_iter().flatten() {
+            let version = version["version"].as_str().unwrap_or_default();
+            let plain = resources(registry, name, version)?;
+            let resources = aggregated_resources(name, version, plain["resources"].as_array().unwrap());
+            versions.push(json!({"version": version, "resources": resources, "freshness": "Current"}));
+        }
+        items.push(json!({"metadata": {"name": name, "creationTimestamp": null}, "versions": versions}));
+    }
+    Ok(
+        json!({"kind": "APIGroupDiscoveryList", "apiVersion": "apidiscovery.k8s.io/v2", "metadata": {}, "items": items}),
+    )
+}
+
+/// Resources with their subresources below them.
+fn aggregated_resources(group: &str, version: &str, plain: &[Value]) -> Vec<Value> {
+    let kind = |r: &Value| {
+        let said = |key: &str, own: &str| r[key].as_str().unwrap_or(own).to_owned();
+        json!({"group": said("group", group), "version": said("version", version), "kind": r["kind"]})
+    };
+    let mut all: Vec<Value> = Vec::new();
+    for r in plain {
+        let name = r["name"].as_str().unwrap();
+        match (name.split_once('/'), all.last_mut()) {
+            (Some((_, sub)), Some(last)) => {
+                let sub = json!({"subresource": sub, "responseKind": kind(r), "verbs": r["verbs"]});
+                last["subresources"].as_array_mut().unwrap().push(sub);
+            }
+            _ => all.push(json!({
+                "resource": name, "responseKind": kind(r), "singularResource": r["singularName"], "verbs": r["verbs"],
+                "scope": if r["namespaced"] == true { "Namespaced" } else { "Cluster" }, "subresources": [],
+            })),
+        }
+    }
+    all
 }
 
 fn version(git_version: &str) -> Value {

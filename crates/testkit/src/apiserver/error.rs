@@ -98,6 +98,21 @@ impl Refusal {
         refusal
     }
 
+    /// 422 of a query: each problem is a parameter, a reason and a text.
+    pub fn invalid_options(problems: &[(&str, &str, String)]) -> Self {
+        let all: Vec<String> = problems.iter().map(|(field, _, text)| format!("{field}: {text}")).collect();
+        let all = if all.len() == 1 { all.concat() } else { format!("[{}]", all.join(", ")) };
+        let causes = problems
+            .iter()
+            .map(|(field, reason, text)| json!({"reason": reason, "message": text, "field": field}));
+        let text = format!("ListOptions.meta.k8s.io \"\" is invalid: {all}");
+        let mut refusal = Self::new(422, "Invalid", text);
+        *refusal.details = json!({
+            "group": "meta.k8s.io", "kind": "ListOptions", "causes": causes.collect::<Vec<Value>>(),
+        });
+        refusal
+    }
+
     /// 401.
     pub fn unauthorized() -> Self {
         Self::new(401, "Unauthorized", "Unauthorized")

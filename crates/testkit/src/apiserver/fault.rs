@@ -41,6 +41,8 @@ pub enum Fault {
     Html,
     /// This status with an empty body.
     Empty(u16),
+    /// 200 with this text as if it were JSON of the API.
+    Garbage(&'static str),
 }
 
 /// The name of a fault that was added.
@@ -112,6 +114,7 @@ impl Fault {
             Self::TooLarge => Some(Err(Refusal::too_large(2, 1))),
             Self::Html => Some(Ok(page())),
             Self::Empty(code) => Some(Ok(empty(*code))),
+            Self::Garbage(text) => Some(Ok(json(text))),
         }
     }
 
@@ -134,6 +137,10 @@ impl Fault {
 fn page() -> Response<Body> {
     let body = "<!DOCTYPE html><html><body><h1>Welcome to the guest network</h1></body></html>";
     Response::builder().header(header::CONTENT_TYPE, "text/html; charset=utf-8").body(body.into()).unwrap()
+}
+
+fn json(text: &'static str) -> Response<Body> {
+    Response::builder().header(header::CONTENT_TYPE, "application/json").body(text.into()).unwrap()
 }
 
 fn empty(code: u16) -> Response<Body> {

@@ -32,11 +32,11 @@ pub async fn list(
     selection: &Selection,
     query: &Query,
 ) -> Result<List, Refusal> {
-    let plan = Plan::of_request(query)?;
+    let plan = Plan::of_request(query, selection.namespace())?;
     wait(server, plan.at_least).await?;
     server.read(|storage| {
         let version = plan.version(storage);
-        let past = plan.past(storage, kind, version)?;
+        let past = plan.past(storage, kind, version, selection.namespace())?;
         let table = past.as_ref().or_else(|| storage.table(&kind.group_resource()));
         let from = plan.after.clone().map_or(Bound::Unbounded, |(_, key)| Bound::Excluded(key));
         let rows = table.into_iter().flat_map(|t| t.range((from.clone(), Bound::Unbounded)));
@@ -63,7 +63,8 @@ fn page(
     if left > 0 {
         objects.truncate(limit);
         list.remaining = selection.is_unfiltered().then_some(left as u64);
-        list.continue_token = objects.last().map(|o| token(Some(version), &o.key)).unwrap_or_default();
+        let last = objects.last().map(|o| token(Some(version), &o.key, selection.namespace()));
+        list.continue_token = last.unwrap_or_default();
     }
     list.objects = objects;
     list
@@ -87,14 +88,18 @@ struct Plan {
 }
 
 impl Plan {
-    fn of_request(query: &Query) -> Result<Self, Refusal> {
+    fn of_request(query: &Query, namespace: Option<&str>) -> Result<Self, Refusal> {
+        super::options::check_list(query)?;
         let version = query.list_resource_version()?;
         let limit = query.number("limit")?.filter(|n| *n > 0);
         let mut plan = Self { limit: limit.map_or(usize::MAX, |n| n as usize), ..Self::default() };
         let matching = query.get("resourceVersionMatch");
         if !query.get("continue").is_empty() {
-            plan.after = Some(parse_token(query.get("continue"))?);
-            check_continued(version, matching)?;
+            plan.after = Some(parse_token(query.get("continue"), namespace)?);
+            if version.is_some_and(|v| v > 0) {
+                let why = "specifying resource version is not allowed when using continue";
+                return Err(Refusal::bad_request(why));
+            }
             return Ok(plan);
         }
         match (matching, version) {
@@ -102,8 +107,7 @@ impl Plan {
             ("" | "NotOlderThan", Some(0)) => plan.limit = usize::MAX,
             ("", Some(_)) if limit.is_some() => plan.exact = version,
             ("" | "NotOlderThan", Some(_)) => plan.at_least = version,
-            ("Exact", Some(v)) if v > 0 => plan.exact = version,
-            _ => return Err(bad_match(matching, version)),
+            _ => plan.exact = version,
         }
         if plan.exact.is_some() {
             plan.at_least = plan.exact;
@@ -120,14 +124,20 @@ impl Plan {
         asked.unwrap_or(storage.version())
     }
 
-    fn past(&self, storage: &Storage, kind: &Kind, version: u64) -> Result<Option<Table>, Refusal> {
+    fn past(
+        &self,
+        storage: &Storage,
+        kind: &Kind,
+        version: u64,
+        namespace: Option<&str>,
+    ) -> Result<Option<Table>, Refusal> {
         if version == storage.version() {
             return Ok(None);
         }
-        storage.table_at(&kind.group_resource(), version).map(Some).map_err(|_| self.expired())
+        storage.table_at(&kind.group_resource(), version).map(Some).map_err(|_| self.expired(namespace))
     }
 
-    fn expired(&self) -> Refusal {
+    fn expired(&self, namespace: Option<&str>) -> Refusal {
         let Some((_, key)) = &self.after else {
             return Refusal::expired("The resourceVersion for the provided list is too old.");
         };
@@ -138,52 +148,43 @@ impl Plan {
              created, modified, or deleted between the time the first chunk was returned and now may show up in the \
              list.",
         );
-        refusal.continue_token = token(None, key).into();
+        refusal.continue_token = token(None, key, namespace).into();
         refusal
     }
 }
 
-fn check_continued(version: Option<u64>, matching: &str) -> Result<(), Refusal> {
-    if !matching.is_empty() {
-        return Err(bad_match(matching, version));
-    }
-    match version {
-        None | Some(0) => Ok(()),
-        Some(_) => {
-            Err(Refusal::bad_request("specifying resource version is not allowed when using continue"))
-        }
-    }
-}
-
-fn bad_match(matching: &str, version: Option<u64>) -> Refusal {
-    let why = match (matching, version) {
-        ("Exact" | "NotOlderThan", None) => {
-            "Forbidden: resourceVersionMatch is forbidden unless resourceVersion is provided"
-        }
-        ("Exact", Some(0)) => {
-            "Forbidden: resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\""
-        }
-        ("Exact" | "NotOlderThan", _) => {
-            "Forbidden: resourceVersionMatch is forbidden when continue is provided"
-        }
-        _ => "Unsupported value: supported values: \"Exact\", \"NotOlderThan\"",
-    };
-    let text = format!("ListOptions.meta.k8s.io \"\" is invalid: resourceVersionMatch: {why}");
-    Refusal::new(422, "Invalid", text)
-}
-
-/// A page token: the version of the list (none = whatever is current) and the last key that was given out.
-fn token(version: Option<u64>, key: &Key) -> String {
+/// A page token: the version of the list (none = whatever is current) and the last key that was given out, below the
+/// namespace that is listed (k8s.io/apiserver/pkg/storage/continue.go).
+fn token(version: Option<u64>, key: &Key, namespace: Option<&str>) -> String {
     let rv = version.map_or(json!(-1), Value::from);
-    let start = format!("{}/{}\0", key.namespace, key.name);
+    let start = match namespace {
+        None if !key.namespace.is_empty() => format!("{}/{}\0", key.namespace, key.name),
+        _ => format!("{}\0", key.name),
+    };
     URL_SAFE_NO_PAD.encode(json!({"v": "meta.k8s.io/v1", "rv": rv, "start": start}).to_string())
 }
 
-fn parse_token(text: &str) -> Result<(Option<u64>, Key), Refusal> {
-    let wrong = || Refusal::bad_request("continue key is not valid: illegal base64 data or JSON");
-    let json = URL_SAFE_NO_PAD.decode(text).map_err(|_| wrong())?;
-    let value: Value = serde_json::from_slice(&json).map_err(|_| wrong())?;
-    let start = value["start"].as_str().ok_or_else(wrong)?.trim_end_matches('\0');
-    let (namespace, name) = start.split_once('/').ok_or_else(wrong)?;
+fn parse_token(text: &str, namespace: Option<&str>) -> Result<(Option<u64>, Key), Refusal> {
+    let wrong =
+        |why: &str| Refusal::bad_request(format!("invalid continue token: continue key is not valid{why}"));
+    let json = URL_SAFE_NO_PAD.decode(text).map_err(|_| wrong(": illegal base64 data"))?;
+    let value: Value = serde_json::from_slice(&json).map_err(|_| wrong(": no JSON"))?;
+    let version = value["v"].as_str().unwrap_or_default();
+    if version != "meta.k8s.io/v1" {
+        return Err(wrong(&format!(": server does not recognize this encoded version {version}")));
+    }
+    if value["rv"].as_i64().unwrap_or(0) == 0 {
+        return Err(wrong(": incorrect encoded start resourceVersion (version meta.k8s.io/v1)"));
+    }
+    let start = value["start"].as_str().filter(|s| !s.is_empty());
+    let start = start.ok_or_else(|| wrong(": encoded start key empty (version meta.k8s.io/v1)"))?;
+    let key = start.trim_end_matches('\0');
+    if key.split('/').any(|part| ["", ".", ".."].contains(&part)) {
+        return Err(wrong(&format!(": {start}")));
+    }
+    let (namespace, name) = match namespace {
+        Some(namespace) => (namespace, key),
+        None => key.split_once('/').unwrap_or(("", key)),
+    };
     Ok((value["rv"].as_u64(), Key::new(namespace, name)))
 }

@@ -94,6 +94,8 @@ impl<'a> Clause<'a> {
         };
         let shape = match self.shape {
             None => Shape::Whole,
+            // Only discovery has them, and looks for them itself.
+            Some("APIGroupDiscoveryList") if encoding == Encoding::Json => Shape::Whole,
             Some("PartialObjectMetadata" | "PartialObjectMetadataList") => Shape::Metadata,
             Some("Table") if encoding == Encoding::Json => Shape::Table,
             Some(_) => return None,

@@ -34,6 +34,7 @@ pub mod list;
 pub mod listen;
 pub mod media;
 pub mod object;
+mod options;
 pub mod patch;
 pub mod process;
 pub mod protobuf;

@@ -40,6 +40,11 @@ impl Selection {
         self.labels.is_empty() && self.fields.is_empty()
     }
 
+    /// The namespace that is asked for; none = all, or a kind without.
+    pub fn namespace(&self) -> Option<&str> {
+        self.namespace.as_deref()
+    }
+
     /// The value that a field must have.
     pub fn exact(&self, path: &str) -> Option<&str> {
         self.fields.exact(path)

@@ -67,21 +67,9 @@ struct Start {
 
 impl Start {
     fn of_request(query: &Query) -> Result<Self, Refusal> {
+        super::options::check_watch(query)?;
         let version = query.resource_version()?;
         let asked = query.get("sendInitialEvents");
-        let matching = query.get("resourceVersionMatch");
-        if asked.is_empty() != matching.is_empty() || !matching.is_empty() && matching != "NotOlderThan" {
-            let why = if asked.is_empty() {
-                "resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"
-            } else {
-                "resourceVersionMatch: Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"
-            };
-            return Err(Refusal::new(
-                422,
-                "Invalid",
-                format!("ListOptions.meta.k8s.io \"\" is invalid: {why}"),
-            ));
-        }
         let initial_events = query.flag("sendInitialEvents");
         let from_now = version.unwrap_or(0) == 0;
         Ok(Self {

@@ -2,6 +2,8 @@
 
 use serde_json::{Value, json};
 
+use yurt_api::discovery::{AGGREGATED, Part};
+
 use crate::Bench;
 
 fn find<'a>(list: &'a Value, name: &str) -> &'a Value {
@@ -72,4 +74,32 @@ pub async fn reviews_answer(b: &Bench) {
         .expect(201)
         .json();
     assert_ne!(answer["status"]["authenticated"], true);
+}
+
+/// The aggregated lists say what the older documents say, so that the older ones can be made of them.
+pub async fn aggregated_lists_say_the_same(b: &Bench) {
+    for (root, paths) in
+        [("/api", vec!["/api", "/api/v1"]), ("/apis", vec!["/apis", "/apis/apps", "/apis/apps/v1"])]
+    {
+        let list = b.client.get_as(root, AGGREGATED).await.unwrap().expect(200);
+        assert_eq!(list.header("content-type"), AGGREGATED);
+        assert!(!list.header("etag").is_empty());
+        for path in paths {
+            let made = Part::of_path(path).unwrap().from_aggregated(&list.body).unwrap();
+            let mut made: Value = serde_json::from_slice(&made).unwrap();
+            let mut plain = b.client.get_as(path, "application/json").await.unwrap().expect(200).json();
+            for value in [&mut made, &mut plain] {
+                value.as_object_mut().unwrap().remove("serverAddressByClientCIDRs");
+                for key in ["resources", "groups"] {
+                    for each in value.get_mut(key).and_then(Value::as_array_mut).into_iter().flatten() {
+                        each.as_object_mut().unwrap().remove("storageVersionHash");
+                    }
+                    if let Some(all) = value.get_mut(key).and_then(Value::as_array_mut) {
+                        all.sort_by_key(|each| each["name"].as_str().unwrap().to_owned());
+                    }
+                }
+            }
+            assert_eq!(made, plain, "{path}");
+        }
+    }
 }

@@ -1,6 +1,7 @@
 //! list: order, selectors, pages, versions.
 
-use serde_json::json;
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use serde_json::{Value, json};
 
 use crate::{Bench, names, version};
 
@@ -65,8 +66,93 @@ pub async fn pages_are_of_one_version(b: &Bench) {
     let unfiltered = b.get(&page("")).await;
     assert!(unfiltered["metadata"]["remainingItemCount"].as_u64().unwrap() >= 3);
     assert!(first["metadata"].get("remainingItemCount").is_none());
-    b.client.get(&page("continue=nonsense")).await.unwrap().expect(400);
-    b.client.get(&page(&format!("continue={token}&resourceVersion=1"))).await.unwrap().expect(400);
+    // A token names the place below the namespace that is listed.
+    let all = b.get("/api/v1/configmaps?limit=1").await;
+    let decoded = |list: &Value| {
+        let token = list["metadata"]["continue"].as_str().unwrap();
+        serde_json::from_slice::<Value>(&URL_SAFE_NO_PAD.decode(token).unwrap()).unwrap()
+    };
+    let last = &all["items"][0]["metadata"];
+    let path = format!("{}/{}\0", last["namespace"].as_str().unwrap(), last["name"].as_str().unwrap());
+    assert_eq!((&decoded(&all)["start"], &decoded(&all)["v"]), (&json!(path), &json!("meta.k8s.io/v1")));
+    assert_eq!((&decoded(&first)["start"], &decoded(&first)["rv"]), (&json!("b\0"), &json!(version(&first))));
+}
+
+/// Everything that is wrong with a query, in the words of the server.
+pub async fn wrong_queries_are_named(b: &Bench) {
+    b.create("a").await;
+    let token = |json: &str| format!("limit=1&continue={}", URL_SAFE_NO_PAD.encode(json));
+    let wrong_match = "ListOptions.meta.k8s.io \"\" is invalid: ";
+    let cases = [
+        ("limit=1&continue=nonsense".into(), 400, "invalid continue token: continue key is not valid: "),
+        (
+            token("{}"),
+            400,
+            "invalid continue token: continue key is not valid: server does not recognize this",
+        ),
+        (
+            token(r#"{"v":"meta.k8s.io/v1","start":"a"}"#),
+            400,
+            "invalid continue token: continue key is not valid: incorrect encoded start resourceVersion (version meta.k8s.io/v1)",
+        ),
+        (
+            token(r#"{"v":"meta.k8s.io/v1","rv":1}"#),
+            400,
+            "invalid continue token: continue key is not valid: encoded start key empty (version meta.k8s.io/v1)",
+        ),
+        (
+            token(r#"{"v":"meta.k8s.io/v1","rv":1,"start":"../a"}"#),
+            400,
+            "invalid continue token: continue key is not valid: ../a",
+        ),
+        (
+            format!("{}&resourceVersion=1", token(r#"{"v":"meta.k8s.io/v1","rv":1,"start":"a"}"#)),
+            400,
+            "specifying resource version is not allowed when using continue",
+        ),
+        (
+            "resourceVersion=abc".into(),
+            400,
+            "invalid resource version: resourceVersion: Invalid value: \"abc\": strconv.ParseUint: parsing \"abc\": invalid syntax",
+        ),
+        (
+            "resourceVersionMatch=Exact".into(),
+            422,
+            "resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden unless resourceVersion is provided",
+        ),
+        (
+            "resourceVersion=0&resourceVersionMatch=Exact".into(),
+            422,
+            "resourceVersionMatch: Forbidden: resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"",
+        ),
+        (
+            "resourceVersion=1&resourceVersionMatch=Most".into(),
+            422,
+            "resourceVersionMatch: Unsupported value: \"Most\": supported values: \"Exact\", \"NotOlderThan\", \"\"",
+        ),
+        (
+            "resourceVersionMatch=Most".into(),
+            422,
+            "[resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden unless resourceVersion is provided, resourceVersionMatch: Unsupported value: \"Most\": supported values: \"Exact\", \"NotOlderThan\", \"\"]",
+        ),
+        (
+            "sendInitialEvents=true".into(),
+            422,
+            "sendInitialEvents: Forbidden: sendInitialEvents is forbidden for list",
+        ),
+    ];
+    for (query, code, message) in cases {
+        let status = b.client.get(&b.path(&format!("configmaps?{query}"))).await.unwrap().expect(code).json();
+        let (reason, before) = if code == 422 { ("Invalid", wrong_match) } else { ("BadRequest", "") };
+        assert_eq!(status["reason"], reason, "{query}: {status}");
+        let said = status["message"].as_str().unwrap();
+        assert!(said.starts_with(&format!("{before}{message}")), "{query}: {said}");
+        if code == 422 {
+            assert_eq!(status["details"]["kind"], "ListOptions", "{query}: {status}");
+            let cause = &status["details"]["causes"][0];
+            assert!(cause["reason"].as_str().unwrap().starts_with("FieldValue"), "{query}: {status}");
+        }
+    }
 }
 
 pub async fn versions_are_matched(b: &Bench) {

@@ -127,14 +127,14 @@ mod check {
             missing_things_are_404, bodies_must_fit_the_path, dry_run_stores_nothing, secrets_take_plain_text,
             unconditional_updates_are_for_some_kinds;
         lists: lists_are_ordered_and_bare, selectors_choose, unknown_field_labels_are_400, pages_are_of_one_version,
-            versions_are_matched, a_future_version_is_a_timeout, collections_are_deleted_by_selector;
+            versions_are_matched, wrong_queries_are_named, a_future_version_is_a_timeout, collections_are_deleted_by_selector;
         watches: a_watch_goes_on_from_a_list, a_watch_from_nothing_shows_the_present, leaving_the_selection_is_a_deletion,
             bookmarks_come_with_streaming_lists, timeouts_end_watches, an_old_version_is_gone, parameters_are_checked,
             names_can_be_watched;
         patches: each_type_is_applied, strategic_lists_merge_by_key, stale_patches_conflict, other_types_are_refused;
         pods: status_is_apart, bound_pods_go_gracefully, binding_and_eviction, tokens_are_for_accounts, nodes_keep_a_posted_status;
         media: protobuf_says_the_same, metadata_alone, tables_have_rows, protobuf_watches, protobuf_bodies, unknown_types_are_406;
-        discovery: groups_and_resources, version_and_health, openapi_has_etags, reviews_answer;
+        discovery: groups_and_resources, aggregated_lists_say_the_same, version_and_health, openapi_has_etags, reviews_answer;
         conditions: statuses_have_their_shape, headers_are_there;
     }
 }
