@@ -31,7 +31,7 @@ mod writer;
 
 pub use error::{Fault, Result, StoreError};
 pub use open::{OpenReport, Opened, Options, open};
-pub use reader::{JournalFigures, Reader, RememberedFigures};
+pub use reader::{History, JournalFigures, Past, Reader, RememberedFigures};
 pub use records::{
     Applied, Change, CollectionId, CollectionRecord, CollectionState, Conflict, Delivered, Document, Entry,
     Fetched, Grant, Kept, KnownPrincipal, NewEntry, Operation, Replaced, Row, VaultedToken,

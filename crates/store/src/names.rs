@@ -5,6 +5,7 @@ use yurt_api::representation::Representation;
 use yurt_api::resource::Resource;
 
 use crate::error::{Result, StoreError};
+use crate::records::Row;
 use crate::seal::Place;
 
 /// The column of "all namespaces"; no namespace has this name.
@@ -46,7 +47,23 @@ pub(crate) fn is_secret(resource: &Resource) -> bool {
 }
 
 /// The place of an object's body.
-pub(crate) fn object_place(collection: i64, key: &str, rv: u64, applied: u64, uid: &str) -> Place {
+pub(crate) fn object_place(
+    collection: i64,
+    key: &str,
+    rv: u64,
+    applied: u64,
+    since: u64,
+    uid: &str,
+) -> Place {
     let place = Place::new("objects").number(collection).text(key);
-    place.number(rv.cast_signed()).number(applied.cast_signed()).text(uid)
+    let place = place.number(rv.cast_signed()).number(applied.cast_signed());
+    // Rows of an earlier format do not say it.
+    let place = if since == 0 { place } else { place.number(since.cast_signed()) };
+    place.text(uid)
+}
+
+/// The place of the body of what an object was.
+pub(crate) fn past_place(collection: i64, ended: u64, since: u64, row: &Row) -> Place {
+    let place = Place::new("past").number(collection).number(ended.cast_signed()).text(&object_key(&row.key));
+    place.number(row.resource_version.cast_signed()).number(since.cast_signed()).text(&row.uid)
 }

@@ -165,9 +165,9 @@ fn begin(file: &Path, sealer: &Sealer, options: &Options, least: u64) -> Result<
             sync_dir(file.parent())?;
         }
         Found::Ours => damage::check(&mut conn, file)?,
-        Found::Earlier => {
+        Found::Earlier(format) => {
             damage::check(&mut conn, file)?;
-            schema::upgrade(&mut conn)?;
+            schema::upgrade(&mut conn, format)?;
         }
     }
     schema::check_key(&conn, sealer)?;

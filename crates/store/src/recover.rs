@@ -25,6 +25,14 @@ pub(crate) fn figures(conn: &Connection) -> Result<FiguresById> {
         of.count(Some(size.cast_unsigned()), None);
         of.rv = of.rv.max(applied.cast_unsigned());
     }
+    let mut past = conn.prepare("SELECT collection, count(*), sum(size) FROM past GROUP BY collection")?;
+    let mut found = past.query([])?;
+    while let Some(row) = found.next()? {
+        let (id, count, size): (i64, i64, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
+        if let Some(of) = figures.get_mut(&id) {
+            of.past = (count.cast_unsigned(), size.cast_unsigned());
+        }
+    }
     Ok(figures)
 }
 

@@ -8,7 +8,7 @@ use crate::seal::{Place, Sealer};
 /// `YURT`, in SQLite's `application_id`.
 pub(crate) const APPLICATION_ID: i64 = 0x5955_5254;
 /// The format that this program writes, in SQLite's `user_version`.
-pub(crate) const FORMAT: i64 = 2;
+pub(crate) const FORMAT: i64 = 3;
 /// A commit to the WAL writes whole pages: with 1,024 bytes a 2 KB object costs three of them, with SQLite's
 /// usual 4,096 it costs 4 KB and half of every page stays empty.
 pub(crate) const PAGE_SIZE: i64 = 1024;
@@ -74,14 +74,25 @@ CREATE TABLE delivered (
 ) STRICT;
 ";
 
+/// What format 3 has beyond format 2: the history of collections. 0 stands for what an earlier format did not say.
+const SINCE_FORMAT_3: &str = "
+ALTER TABLE collections ADD COLUMN floor INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE objects ADD COLUMN since INTEGER NOT NULL DEFAULT 0;
+CREATE TABLE past (
+    id INTEGER PRIMARY KEY, collection INTEGER NOT NULL, ended INTEGER NOT NULL, key TEXT NOT NULL,
+    rv INTEGER NOT NULL, since INTEGER NOT NULL, size INTEGER NOT NULL, uid TEXT NOT NULL, body BLOB NOT NULL
+) STRICT;
+CREATE INDEX past_ended ON past (collection, ended);
+";
+
 /// What a file is, before anything of it is trusted.
 pub(crate) enum Found {
     /// No tables yet.
     Empty,
     /// A store of this format.
     Ours,
-    /// A store of an earlier format, which [`upgrade`] makes one of this format.
-    Earlier,
+    /// A store of this earlier format, which [`upgrade`] makes one of the present one.
+    Earlier(i64),
 }
 
 /// Looks at the header of the file.
@@ -95,7 +106,7 @@ pub(crate) fn inspect(conn: &Connection) -> Result<Found> {
     match (application, format) {
         (0, 0) if tables == 0 => Ok(Found::Empty),
         (APPLICATION_ID, FORMAT) => Ok(Found::Ours),
-        (APPLICATION_ID, 1) => Ok(Found::Earlier),
+        (APPLICATION_ID, earlier @ 1..FORMAT) => Ok(Found::Earlier(earlier)),
         (APPLICATION_ID, newer) if newer > FORMAT => Err(StoreError::Newer { found: newer, known: FORMAT }),
         _ => Err(StoreError::Damaged(format!("not a store: application {application:#x}, format {format}"))),
     }
@@ -114,6 +125,7 @@ pub(crate) fn create(conn: &mut Connection, sealer: &Sealer, least: u64) -> Resu
     let tx = conn.transaction()?;
     tx.execute_batch(TABLES)?;
     tx.execute_batch(SINCE_FORMAT_2)?;
+    tx.execute_batch(SINCE_FORMAT_3)?;
     tx.pragma_update(None, "application_id", APPLICATION_ID)?;
     tx.pragma_update(None, "user_version", FORMAT)?;
     tx.execute("INSERT INTO key_check VALUES (1, ?1)", [sealer.seal(&Place::new("key_check"), &[])?])?;
@@ -123,9 +135,13 @@ pub(crate) fn create(conn: &mut Connection, sealer: &Sealer, least: u64) -> Resu
 }
 
 /// Makes a store of an earlier format one of this format, all or nothing.
-pub(crate) fn upgrade(conn: &mut Connection) -> Result<()> {
+pub(crate) fn upgrade(conn: &mut Connection, from: i64) -> Result<()> {
     let tx = conn.transaction()?;
-    tx.execute_batch(SINCE_FORMAT_2)?;
+    for (format, more) in [(2, SINCE_FORMAT_2), (3, SINCE_FORMAT_3)] {
+        if from < format {
+            tx.execute_batch(more)?;
+        }
+    }
     tx.pragma_update(None, "user_version", FORMAT)?;
     Ok(tx.commit()?)
 }

@@ -12,6 +12,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Figures {
     pub rv: u64,
+    /// The oldest version from which the history is whole.
+    pub floor: u64,
+    /// Rows of the history, and the bytes of their bodies.
+    pub past: (u64, u64),
     pub observed_at: i64,
     pub used_at: i64,
     pub objects: u64,

@@ -41,13 +41,24 @@ impl Reader {
         namespace: Option<&str>,
         each: &mut dyn FnMut(Row) -> ControlFlow<()>,
     ) -> Result<CollectionRecord> {
+        self.list_from(id, namespace, None, each)
+    }
+
+    /// The same from this key (`namespace/name`) on, which need not exist.
+    ///
+    /// # Errors
+    /// As [`Reader::list`].
+    pub fn list_from(
+        &self,
+        id: CollectionId,
+        namespace: Option<&str>,
+        start: Option<&str>,
+        each: &mut dyn FnMut(Row) -> ControlFlow<()>,
+    ) -> Result<CollectionRecord> {
         self.snapshot(|figures| {
             let record = self.record(id, figures)?;
             let secret = names::is_secret(&record.key.resource);
-            let range = namespace.map_or((String::new(), None), |n| {
-                let (from, to) = names::namespace_range(n);
-                (from, Some(to))
-            });
+            let range = range_of(namespace, start);
             let sql = format!(
                 "SELECT {OBJECT_COLUMNS} FROM objects WHERE collection = ?1 AND key >= ?2{} ORDER BY key",
                 if range.1.is_some() { " AND key < ?3" } else { "" }
@@ -64,7 +75,7 @@ impl Reader {
                 }
                 count += 1;
             }
-            if namespace.is_none() && count != record.objects {
+            if namespace.is_none() && start.is_none() && count != record.objects {
                 let why = format!("collection {} has {count} objects of {}", record.key, record.objects);
                 return Err(StoreError::Damaged(why));
             }
@@ -78,7 +89,7 @@ impl Reader {
     /// As [`Reader::list`].
     pub fn get(&self, id: CollectionId, key: &ObjectKey) -> Result<(Option<Row>, u64)> {
         self.snapshot(|figures| {
-            let secret = rows::secrecy(&self.conn, id)?.ok_or(StoreError::NoCollection)?;
+            let secret = rows::kind(&self.conn, id)?.ok_or(StoreError::NoCollection)?.is_secret();
             let rv = figures.get(&id.0).map(|f| f.rv).ok_or(StoreError::NoCollection)?;
             let sql = format!("SELECT {OBJECT_COLUMNS} FROM objects WHERE collection = ?1 AND key = ?2");
             let mut find = self.conn.prepare_cached(&sql)?;
@@ -100,10 +111,42 @@ impl Reader {
         }
     }
 
+    /// How many objects stand from `start` on, and which of `keys` are among all of them.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn count_from(
+        &self,
+        id: CollectionId,
+        namespace: Option<&str>,
+        start: &str,
+        keys: &[ObjectKey],
+    ) -> Result<(u64, Vec<bool>)> {
+        self.snapshot(|_| {
+            let (from, to) = range_of(namespace, Some(start));
+            let sql = "SELECT count(*) FROM objects WHERE collection = ?1 AND key >= ?2 AND (?3 IS NULL OR key < ?3)";
+            let mut count = self.conn.prepare_cached(sql)?;
+            let objects: i64 = count.query_row(params![id.0, from, to], |r| r.get(0))?;
+            let mut find = self.conn.prepare_cached("SELECT 1 FROM objects WHERE collection = ?1 AND key = ?2")?;
+            let there = keys.iter().map(|key| find.exists(params![id.0, names::object_key(key)]));
+            Ok((objects.cast_unsigned(), there.collect::<std::result::Result<_, _>>()?))
+        })
+    }
+
     fn record(&self, id: CollectionId, figures: &FiguresById) -> Result<CollectionRecord> {
         let sql = format!("SELECT {COLLECTION_COLUMNS} FROM collections WHERE id = ?1");
         let mut find = self.conn.prepare_cached(&sql)?;
         let found = find.query_row([id.0], |r| Ok(rows::collection(r, figures.get(&id.0)))).optional()?;
         found.ok_or(StoreError::NoCollection)?
     }
+}
+
+/// The first key of a namespace or place in it, and the first beyond.
+fn range_of(namespace: Option<&str>, start: Option<&str>) -> (String, Option<String>) {
+    let (from, to) = match namespace.map(names::namespace_range) {
+        Some((from, to)) => (from, Some(to)),
+        None => (String::new(), None),
+    };
+    let start = start.filter(|start| *start > from.as_str());
+    (start.map_or(from, str::to_owned), to)
 }

@@ -89,6 +89,20 @@ impl Reader {
         find.query_map([path], |r| Ok(self.read_document(r)))?.map(|d| d?).collect()
     }
 
+    /// The answers to this path with any query, latest first.
+    ///
+    /// # Errors
+    /// As [`Reader::document`].
+    pub fn documents_under(&self, path: &str) -> Result<Vec<Document>> {
+        // `@` follows `?`.
+        let sql = format!(
+            "SELECT {DOCUMENT_COLUMNS} FROM documents WHERE path = ?1 OR (path >= ?1 || '?' AND path < ?1 || '@')
+             ORDER BY observed_at DESC, accept"
+        );
+        let mut find = self.conn.prepare_cached(&sql)?;
+        find.query_map([path], |r| Ok(self.read_document(r)))?.map(|d| d?).collect()
+    }
+
     fn read_document(&self, row: &Row<'_>) -> Result<Document> {
         let column: Vec<u8> = row.get(6)?;
         let mut document = Document {

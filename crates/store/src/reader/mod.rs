@@ -3,10 +3,12 @@
 mod collections;
 mod fetched;
 mod figures;
+mod history;
 mod journal;
 mod vault;
 
 pub use figures::RememberedFigures;
+pub use history::{History, Past};
 pub use journal::JournalFigures;
 
 use std::path::PathBuf;

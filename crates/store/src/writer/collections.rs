@@ -1,7 +1,7 @@
 //! Collections: whole lists, single events, bookmarks.
 
 use rusqlite::{Connection, OptionalExtension, params};
-use yurt_api::collection::{CollectionKey, ObjectKey};
+use yurt_api::collection::CollectionKey;
 use yurt_api::list::ListHeader;
 
 use super::{Durability, Effects, Session, Writer};
@@ -11,6 +11,7 @@ use crate::records::{Applied, Change, CollectionId, CollectionState, Replaced, R
 use crate::rows::{self, Objects};
 use crate::shared::{Figures, FiguresById};
 
+mod past;
 mod replace;
 
 /// How long bookmarks and uses stay in memory only, in seconds.
@@ -35,7 +36,7 @@ impl Writer {
     ) -> Result<Replaced> {
         self.make_room(rows.iter().map(|r| r.body.len() as u64 + 100).sum(), now)?;
         self.transact(Durability::Process, |session, effects| {
-            let (id, figures) = replace::begin(session.conn, key, header, state, node_owned, now)?;
+            let (id, figures) = replace::begin(session, key, header, state, node_owned, now)?;
             replace::fill(session, effects, key, id, figures, rows)
         })
     }
@@ -58,14 +59,17 @@ impl Writer {
             let before = session.shared.get(id.0).ok_or(StoreError::NoCollection)?;
             let rv = before.rv.max(resource_version);
             let mut objects = Objects::of(session.conn, session.sealer, id)?;
-            let mut figures = Figures { rv, observed_at: now, unsaved: true, ..before };
+            let floor = if before.floor == 0 { before.rv } else { before.floor };
+            let mut figures = Figures { rv, floor, observed_at: now, unsaved: true, ..before };
             let previous = changes
                 .iter()
                 .map(|change| step(&mut objects, effects, &mut figures, change))
                 .collect::<Result<Vec<_>>>()?;
+            past::prune(session, effects, id, &mut figures)?;
+            let shorter = figures.floor != before.floor;
             // An upsert carries the version in its own row; a deletion leaves no row that could.
             let carried = changes.iter().any(|c| matches!(c, Change::Upsert(_)));
-            if !carried || changes.iter().any(|c| matches!(c, Change::Delete { .. })) {
+            if shorter || !carried || changes.iter().any(|c| matches!(c, Change::Delete { .. })) {
                 save_header(session.conn, id.0, &mut figures)?;
                 effects.pages += 1;
             }
@@ -171,8 +175,9 @@ impl Writer {
 /// Removes in a running transaction.
 pub(super) fn remove(session: &Session<'_>, effects: &mut Effects, id: CollectionId) -> Result<()> {
     let rows = session.conn.prepare_cached("DELETE FROM objects WHERE collection = ?1")?.execute([id.0])?;
+    let past = past::forget(session.conn, id)?;
     session.conn.prepare_cached("DELETE FROM collections WHERE id = ?1")?.execute([id.0])?;
-    effects.pages += 2 + rows as u64;
+    effects.pages += 2 + (rows + past) as u64;
     effects.figures.push((id.0, None));
     Ok(())
 }
@@ -190,33 +195,29 @@ fn step(
     figures: &mut Figures,
     change: &Change,
 ) -> Result<Option<Row>> {
-    match change {
+    let (was, added, ended) = match change {
         Change::Upsert(row) => {
-            let previous = objects.upsert(row, figures.rv)?;
-            let old = previous.as_ref().map(|p| p.body.len() as u64);
-            figures.count(Some(row.body.len() as u64), old);
             effects.wrote(row.body.len());
-            Ok(previous)
+            (objects.upsert(row, figures.rv)?, Some(row.body.len() as u64), row.resource_version)
         }
-        Change::Delete { key, .. } => {
-            let previous = delete(objects, key)?;
-            figures.count(None, previous.as_ref().map(|p| p.body.len() as u64));
+        Change::Delete { key, resource_version } => {
             effects.pages += 3;
-            Ok(previous)
+            (objects.delete(&names::object_key(key))?, None, *resource_version)
         }
+    };
+    figures.count(added, was.as_ref().map(|was| was.row.body.len() as u64));
+    if let Some(was) = was.as_ref().filter(|was| was.other) {
+        past::keep(objects, effects, figures, was, ended)?;
     }
-}
-
-fn delete(objects: &mut Objects<'_>, key: &ObjectKey) -> Result<Option<Row>> {
-    objects.delete(&names::object_key(key))
+    Ok(was.map(|was| was.row))
 }
 
 fn save_header(conn: &Connection, id: i64, figures: &mut Figures) -> Result<()> {
     let mut save = conn.prepare_cached(
-        "UPDATE collections SET rv = ?2, observed_at = ?3, used_at = ?4, guard = ?5 WHERE id = ?1",
+        "UPDATE collections SET rv = ?2, floor = ?3, observed_at = ?4, used_at = ?5, guard = ?6 WHERE id = ?1",
     )?;
-    let guard = rows::guard(figures.identity, figures.rv);
-    save.execute(params![id, figures.rv.cast_signed(), figures.observed_at, figures.used_at, guard])?;
+    let [rv, floor] = [figures.rv, figures.floor].map(u64::cast_signed);
+    save.execute(params![id, rv, floor, figures.observed_at, figures.used_at, figures.guard()])?;
     figures.unsaved = false;
     Ok(())
 }

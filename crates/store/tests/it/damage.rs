@@ -76,21 +76,6 @@ fn another_sqlite_file_is_set_aside_and_a_newer_format_is_refused() {
 }
 
 #[test]
-fn a_store_of_the_first_format_goes_on_as_it_is() {
-    let dir = tempfile::tempdir().unwrap();
-    filled(dir.path());
-    let conn = rusqlite::Connection::open(file(dir.path())).unwrap();
-    conn.execute_batch("DROP TABLE delivered; PRAGMA user_version = 1;").unwrap();
-    drop(conn);
-    let mut store = open(dir.path());
-    assert_eq!(store.report, OpenReport::Existing);
-    assert!(!store.reader.journal().unwrap().is_empty());
-    let seq = store.reader.journal().unwrap()[0].seq;
-    store.writer.journal_delivered(seq, 7).unwrap();
-    assert_eq!(store.reader.delivered().unwrap()[0].cloud_version, 7);
-}
-
-#[test]
 fn an_index_that_lost_an_object_is_found() {
     let dir = tempfile::tempdir().unwrap();
     filled(dir.path());

@@ -4,6 +4,8 @@
 
 mod basics;
 mod damage;
+mod earlier;
+mod history;
 mod kill;
 mod model;
 mod powercut;

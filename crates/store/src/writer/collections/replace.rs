@@ -6,32 +6,43 @@ use rusqlite::{Connection, params};
 use yurt_api::collection::CollectionKey;
 use yurt_api::list::ListHeader;
 
-use super::{Effects, Session, find};
+use super::{Effects, Session, find, past, save_header};
 use crate::error::Result;
 use crate::names;
 use crate::records::{Change, CollectionId, CollectionState, Replaced, Row};
-use crate::rows::{self, Objects};
+use crate::rows::{self, Kind, Objects};
 use crate::shared::Figures;
 
 /// The collection's row with this header, made when there is none; and the figures of it with no objects.
 pub(super) fn begin(
-    conn: &Connection,
+    session: &Session<'_>,
     key: &CollectionKey,
     header: &ListHeader,
     state: CollectionState,
     node_owned: bool,
     now: i64,
 ) -> Result<(CollectionId, Figures)> {
+    let conn = session.conn;
     let id = match find(conn, key)? {
         Some(id) => id,
         None => insert(conn, key)?,
     };
     let item = header.item_type.as_ref();
     let (rv, identity) = (header.resource_version, rows::identity(id, key, header));
+    let mut figures =
+        Figures { rv, floor: rv, observed_at: now, used_at: now, identity, ..Figures::default() };
+    match session.shared.get(id).filter(|before| before.rv <= rv) {
+        Some(before) => {
+            let floor = if before.floor == 0 { before.rv } else { before.floor };
+            (figures.floor, figures.past) = (floor, before.past);
+        }
+        // What is new, or of a time before the cluster's restore, has no history.
+        None => drop(past::forget(conn, CollectionId(id))?),
+    }
     conn.prepare_cached(
         "UPDATE collections SET list_api_version = ?2, list_kind = ?3, item_api_version = ?4, item_kind = ?5,
-         typed_items = ?6, state = ?7, node_owned = ?8, rv = ?9, observed_at = ?10, used_at = ?10, guard = ?11
-         WHERE id = ?1",
+         typed_items = ?6, state = ?7, node_owned = ?8, rv = ?9, observed_at = ?10, used_at = ?10, guard = ?11,
+         floor = ?12 WHERE id = ?1",
     )?
     .execute(params![
         id,
@@ -44,17 +55,17 @@ pub(super) fn begin(
         node_owned,
         rv.cast_signed(),
         now,
-        rows::guard(identity, rv),
+        figures.guard(),
+        figures.floor.cast_signed(),
     ])?;
-    let figures = Figures { rv, observed_at: now, used_at: now, identity, ..Figures::default() };
     Ok((CollectionId(id), figures))
 }
 
 fn insert(conn: &Connection, key: &CollectionKey) -> Result<i64> {
     conn.prepare_cached(
         "INSERT INTO collections (grp, version, resource, namespace, labels, fields, representation,
-         list_api_version, list_kind, typed_items, state, node_owned, rv, observed_at, used_at, guard)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, '', '', 0, 'filling', 0, 0, 0, 0, 0)",
+         list_api_version, list_kind, typed_items, state, node_owned, rv, floor, observed_at, used_at, guard)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, '', '', 0, 'filling', 0, 0, 0, 0, 0, 0)",
     )?
     .execute(rows::collection_key_params(key))?;
     Ok(conn.last_insert_rowid())
@@ -72,7 +83,11 @@ pub(super) fn fill(
     let rv = figures.rv;
     // When the cloud was set back, the rows that stay must not speak for a version that is gone.
     let set_back = session.shared.get(id.0).is_some_and(|before| rv < before.rv);
-    let mut objects = Objects::with(session.conn, session.sealer, id, names::is_secret(&key.resource))?;
+    let kind = Kind { resource: key.resource.clone(), encoding: key.representation.encoding };
+    let mut objects = Objects::with(session.conn, session.sealer, id, kind)?;
+    if set_back {
+        objects.anew();
+    }
     let mut held = objects.versions()?;
     let mut difference = Difference::default();
     let mut sizes = BTreeMap::new();
@@ -84,16 +99,26 @@ pub(super) fn fill(
         if same && !set_back {
             continue;
         }
-        let previous = objects.upsert(row, rv)?;
+        let was = objects.upsert(row, rv)?;
         effects.wrote(row.body.len());
+        if let Some(was) = was.as_ref().filter(|was| was.other && !set_back) {
+            past::keep(&objects, effects, &mut figures, was, row.resource_version)?;
+        }
         if !same {
-            difference.note(Change::Upsert(row.clone()), previous);
+            difference.note(Change::Upsert(row.clone()), was.map(|was| was.row));
         }
     }
     for name in held.keys() {
         let gone = Change::Delete { key: names::parse_object_key(name), resource_version: rv };
-        difference.note(gone, objects.delete(name)?);
+        let was = objects.delete(name)?;
         effects.pages += 3;
+        if let Some(was) = was.as_ref().filter(|_| !set_back) {
+            past::keep(&objects, effects, &mut figures, was, rv)?;
+        }
+        difference.note(gone, was.map(|was| was.row));
+    }
+    if past::prune(session, effects, id, &mut figures)? {
+        save_header(session.conn, id.0, &mut figures)?;
     }
     figures.objects = sizes.len() as u64;
     figures.bytes = sizes.values().sum();
