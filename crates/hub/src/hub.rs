@@ -173,6 +173,8 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         Arc::clone(&metrics),
         shutdown.clone(),
     ));
+    let roots = Arc::clone(&pipeline).fetch_roots(shutdown.clone());
+    tasks::spawn("documents", Failure::Local, roots);
     if let Err(error) = write_ports(&config.root_dir, ports) {
         // Nothing that a boot could be held up for: whoever chose the ports knows them.
         tracing::warn!(%error, "the ports cannot be written down");

@@ -313,10 +313,10 @@ impl Collection {
         self.lock().used = clock::monotonic();
     }
 
-    /// The local writes over it, and the version of the view that they give.
-    pub fn overlaid(&self) -> (BTreeMap<ObjectKey, Mask>, u64) {
+    /// The local writes over it, the version of the view that they give, and that of the cloud's state under them.
+    pub fn overlaid(&self) -> (BTreeMap<ObjectKey, Mask>, u64, u64) {
         let inner = self.lock();
-        (inner.masks.clone(), inner.current)
+        (inner.masks.clone(), inner.current, inner.version)
     }
 
     /// The local writes over it.

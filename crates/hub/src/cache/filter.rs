@@ -65,6 +65,21 @@ pub fn cover(key: &CollectionKey, request: &ResourceRequest) -> Option<Filter> {
     evaluable.then_some(Filter { namespace, labels, fields })
 }
 
+/// What the apiserver says to a field of a core resource that cannot be selected
+/// (`k8s.io/kubernetes/pkg/apis/core/v1/conversion.go`, `DefaultMetaV1FieldSelectorConversion`). Of the other groups
+/// the hub does not know all fields.
+pub fn unknown_field(request: &ResourceRequest) -> Option<String> {
+    let known = field_labels(&request.resource);
+    let path = request.options.field_selector.paths().find(|path| !known.contains(path))?;
+    let said = match known.len() > METADATA_FIELDS.len() {
+        true => format!("field label not supported: {path}"),
+        false => {
+            format!("{path:?} is not a known field selector: only \"metadata.name\", \"metadata.namespace\"")
+        }
+    };
+    request.resource.group.is_empty().then_some(said)
+}
+
 /// The fields that every representation has.
 const METADATA_FIELDS: [&str; 2] = ["metadata.name", "metadata.namespace"];
 

@@ -41,6 +41,8 @@ pub struct Grants {
     principals: Mutex<HashMap<[u8; 32], Arc<KnownPrincipal>>>,
     users: Mutex<HashMap<String, Vec<Grant>>>,
     asking: Mutex<HashMap<[u8; 32], Arc<tokio::sync::Mutex<()>>>>,
+    /// What the cloud was asked beside a read and did not allow.
+    refused: Mutex<HashMap<String, ()>>,
     dropped: AtomicU64,
 }
 
@@ -52,6 +54,7 @@ impl Grants {
             principals: Mutex::default(),
             users: Mutex::default(),
             asking: Mutex::default(),
+            refused: Mutex::default(),
             dropped: AtomicU64::new(0),
         }
     }
@@ -137,6 +140,16 @@ impl Grants {
         self.front.write(move |w| gone.iter().try_for_each(|grant| w.remove_grant(grant))).await
     }
 
+    /// Notes that the cloud does not allow the user this read, so that nobody asks for it again in vain.
+    pub fn refused(&self, user: &str, request: &ResourceRequest) {
+        bounded(&mut lock(&self.refused)).insert(question(user, request), ());
+    }
+
+    /// Whether the cloud has said so.
+    pub fn was_refused(&self, user: &str, request: &ResourceRequest) -> bool {
+        lock(&self.refused).contains_key(&question(user, request))
+    }
+
     /// Forgets who a token stands for: the cloud does not accept it any more.
     pub async fn forget(&self, hash: [u8; 32]) -> Result<(), FrontError> {
         lock(&self.principals).remove(&hash);
@@ -191,6 +204,13 @@ fn grant(user: &str, request: &ResourceRequest) -> Grant {
         allowed: true,
         at: clock::unix(),
     }
+}
+
+/// One text for a user and what it asks for.
+fn question(user: &str, request: &ResourceRequest) -> String {
+    let asked = Wanted::of(request);
+    let parts = [asked.verb, asked.group, asked.resource, asked.namespace, asked.name, &asked.selector];
+    format!("{user}\n{}", parts.join("\n"))
 }
 
 /// Whether both answer the same question.

@@ -9,9 +9,12 @@ mod endpoints;
 pub mod filter;
 mod front;
 pub mod grants;
+mod history;
 mod keep;
+mod page;
 mod pages;
 mod pen;
+mod pins;
 mod read;
 mod reflector;
 mod registry;
@@ -81,6 +84,7 @@ pub struct Cache {
     filling: Filling,
     /// Lists of which not all pages have come.
     pub pages: Arc<Pages>,
+    pins: pins::Pins,
     unreadable: AtomicU64,
     node_name: String,
     node_user: String,
@@ -112,6 +116,7 @@ impl Cache {
             found,
             filling: Filling::default(),
             pages: Arc::default(),
+            pins: pins::Pins::default(),
             unreadable: AtomicU64::new(0),
             node_name: node_name.to_owned(),
             node_user: identify::node_user(node_name),
@@ -156,6 +161,7 @@ impl Cache {
     /// Gives back room that nobody has used for longest, within the bound on the cache. During an outage
     /// nothing can be fetched again, and nothing is given back.
     pub async fn collect_garbage(&self) {
+        self.pins.sweep(crate::clock::monotonic());
         if !self.connectivity.online() {
             return;
         }

@@ -10,13 +10,14 @@ use yurt_api::list::{self, ListHeader};
 use yurt_api::object::Attributes;
 use yurt_api::proto;
 use yurt_api::representation::{Encoding, Representation};
-use yurt_api::request::ResourceRequest;
+use yurt_api::request::{ResourceRequest, Verb};
 use yurt_api::resource::TypeMeta;
 use yurt_api::table::{self, Form};
 use yurt_store::{CollectionId, CollectionState, Reader, StoreError};
 
 use super::collection::{Collection, Mask};
 use super::filter::{Filter, cover};
+use super::page::Seen;
 use super::version::{self, Unfit};
 use super::{Cache, FrontError};
 use crate::clock;
@@ -118,7 +119,7 @@ impl Cache {
         })
     }
 
-    /// The list that `request` asks for, from the store. A list with a limit comes whole, as the API allows.
+    /// The list that `request` asks for, or the page of it, from the store.
     pub async fn list(
         &self,
         request: &ResourceRequest,
@@ -140,17 +141,28 @@ impl Cache {
         scope: Scope,
         table: Option<Form>,
     ) -> Result<ListAnswer, FrontError> {
+        let asked = match version::of_list(request) {
+            Ok(asked) => asked,
+            Err(why) => return Ok(ListAnswer::Unfit(why)),
+        };
         while let Some(candidate) = self.candidate(request, wanted, scope) {
             let collection = Arc::clone(&candidate.collection);
             collection.touch();
-            let (masks, view) = collection.overlaid();
-            if let Err(why) = version::fits(request, collection.version(), view) {
-                return Ok(ListAnswer::Unfit(why));
-            }
+            let seen = match self.seen(&collection, &asked, request.namespace.as_deref()) {
+                Ok(seen) => seen,
+                Err(why) => return Ok(ListAnswer::Unfit(why)),
+            };
             let id = collection.id();
-            match self.front.read(move |reader| assemble(reader, &candidate, table, masks, view)).await {
+            let read = match asked.limit.is_none() && asked.start.is_none() && seen.rows.is_none() {
+                true => {
+                    let whole = move |reader: &mut Reader| assemble(reader, &candidate, table, &seen);
+                    self.front.read(whole).await.map(ListAnswer::Held)
+                }
+                false => self.page(candidate, table, seen, &asked).await,
+            };
+            match read {
                 Err(FrontError::Store(StoreError::NoCollection)) => self.evicted(&collection, id),
-                read => return read.map(ListAnswer::Held),
+                read => return read,
             }
         }
         Ok(ListAnswer::Unknown)
@@ -252,6 +264,31 @@ impl Cache {
     }
 
     /// The newest answer to a GET of the object that can be written as wanted, and its version.
+    /// The forms in which something is held that the request is about.
+    pub async fn forms(&self, request: &ResourceRequest) -> Result<Vec<Representation>, FrontError> {
+        let mut forms = Vec::new();
+        for collection in self.registry.of(&request.resource) {
+            let inside = match request.verb {
+                Verb::Get => request.subresource.is_none() && self.contains(&collection, request).await,
+                _ => cover(collection.key(), request).is_some(),
+            };
+            let all = REPRESENTATIONS.into_iter().filter(|_| inside);
+            forms.extend(all.filter(|r| {
+                convertible(collection.key().representation, collection.item_type(), &[*r]).is_some()
+            }));
+        }
+        if let Some(key) = request.object_key() {
+            for form in REPRESENTATIONS {
+                if self.fetched(request, key.clone(), &[form]).await?.is_some() {
+                    forms.push(form);
+                }
+            }
+        }
+        forms.sort();
+        forms.dedup();
+        Ok(forms)
+    }
+
     async fn fetched(
         &self,
         request: &ResourceRequest,
@@ -342,76 +379,96 @@ fn assemble(
     reader: &Reader,
     candidate: &Candidate,
     table: Option<Form>,
-    masks: BTreeMap<ObjectKey, Mask>,
-    view: u64,
+    seen: &Seen,
+) -> Result<ListView, StoreError> {
+    let mut items: Vec<Bytes> = Vec::new();
+    let rows = each_item(reader, candidate, &seen.masks, None, &mut |_, item| {
+        items.push(item);
+        ControlFlow::Continue(())
+    })?;
+    let version = seen.version(rows);
+    written(
+        candidate,
+        table,
+        ListHeader { resource_version: version, ..candidate.collection.header() },
+        items,
+    )
+}
+
+/// The answer that these items are.
+pub(super) fn written(
+    candidate: &Candidate,
+    table: Option<Form>,
+    header: ListHeader,
+    items: Vec<Bytes>,
 ) -> Result<ListView, StoreError> {
     let collection = &candidate.collection;
-    let mut items: Vec<Bytes> = Vec::new();
-    let version = each_item(reader, candidate, masks, view, &mut |item| items.push(item))?;
+    let version = header.resource_version;
     let pieces = match table {
-        Some(form) => tabulate(form, collection.item_type(), version, items)?,
-        None => {
-            let header = ListHeader { resource_version: version, ..collection.header() };
-            list::assemble(candidate.representation.encoding, &header, &items)
-        }
+        Some(form) => tabulate(form, collection.item_type(), &header, items)?,
+        None => list::assemble(candidate.representation.encoding, &header, &items),
     };
     let observed_at = collection.observed_at();
     Ok(ListView { pieces, representation: candidate.representation, observed_at, version })
 }
 
 /// JSON items as a table; each goes as its row comes.
-fn tabulate(form: Form, kind: &TypeMeta, version: u64, items: Vec<Bytes>) -> Result<Vec<Bytes>, StoreError> {
+fn tabulate(
+    form: Form,
+    kind: &TypeMeta,
+    header: &ListHeader,
+    items: Vec<Bytes>,
+) -> Result<Vec<Bytes>, StoreError> {
     let now = clock::unix();
     let row = |item: Bytes| table::row(form, kind, &item, now);
     let rows: Result<Vec<Bytes>, _> = items.into_iter().map(row).collect();
     let rows = rows.map_err(|e| StoreError::Damaged(e.to_string()))?;
-    Ok(table::assemble(form, kind, version, true, &rows))
+    Ok(table::assemble_page(form, kind, header, true, &rows))
 }
 
-/// Hands every item of the view to `each`, in the order of keys, as the client gets it in item form.
-/// `masks` and `view` were taken together. Returns the version of what was handed out.
+/// Hands every item of the view from the key `start` on to `each`, in the order of keys, as the client gets it in
+/// item form, until `each` breaks. Returns the version of the cloud's rows.
 pub(super) fn each_item(
     reader: &Reader,
     candidate: &Candidate,
-    masks: BTreeMap<ObjectKey, Mask>,
-    view: u64,
-    each: &mut dyn FnMut(Bytes),
+    masks: &BTreeMap<ObjectKey, Mask>,
+    start: Option<&str>,
+    each: &mut dyn FnMut(&ObjectKey, Bytes) -> ControlFlow<()>,
 ) -> Result<u64, StoreError> {
     let writing = Writing { candidate, from: candidate.collection.key().representation.encoding };
-    let mut masks = masks.into_iter().peekable();
-    let mut failure = None;
-    let mut tell = |body: Option<Bytes>| match body.map(|b| writing.item(&b)).transpose() {
-        Ok(item) => {
-            if let Some(item) = item.flatten() {
-                each(item);
-            }
-            ControlFlow::Continue(())
+    let reached = |key: &ObjectKey| start.is_none_or(|start| key.to_string().as_str() >= start);
+    let mut masks = masks.iter().filter(|(key, _)| reached(key)).peekable();
+    let mut over: Option<Result<(), StoreError>> = None;
+    let mut tell = |key: &ObjectKey, body: Option<&Bytes>| {
+        if over.is_some() {
+            return ControlFlow::Break(());
         }
-        Err(error) => {
-            failure = Some(error);
-            ControlFlow::Break(())
-        }
+        let step = match body.map(|b| writing.item(b)).transpose() {
+            Ok(None | Some(None)) => return ControlFlow::Continue(()),
+            Ok(Some(Some(item))) => each(key, item).map_break(Ok),
+            Err(error) => ControlFlow::Break(Err(error)),
+        };
+        step.map_break(|end| over = Some(end))
     };
-    let rows = reader.list(candidate.collection.id(), candidate.filter.namespace.as_deref(), &mut |row| {
+    let (id, namespace) = (candidate.collection.id(), candidate.filter.namespace.as_deref());
+    let rows = reader.list_from(id, namespace, start, &mut |row| {
         // Objects that only the node knows stand between the rows.
-        while let Some((_, mask)) = masks.next_if(|(key, _)| *key < row.key) {
-            tell(mask.body)?;
+        while let Some((key, mask)) = masks.next_if(|(key, _)| **key < row.key) {
+            tell(key, mask.body.as_ref())?;
         }
-        match masks.next_if(|(key, _)| *key == row.key) {
-            Some((_, mask)) => tell(mask.body),
-            None => tell(Some(row.body)),
+        match masks.next_if(|(key, _)| **key == row.key) {
+            Some((key, mask)) => tell(key, mask.body.as_ref()),
+            None => tell(&row.key, Some(&row.body)),
         }
     });
     let record = candidate.collection.checked(rows)?;
-    for (_, mask) in masks {
-        if tell(mask.body).is_break() {
+    for (key, mask) in masks {
+        if tell(key, mask.body.as_ref()).is_break() {
             break;
         }
     }
-    if let Some(error) = failure {
-        return Err(error);
-    }
-    Ok(if super::ring::is_local(view) { view } else { record.header.resource_version })
+    over.unwrap_or(Ok(()))?;
+    Ok(record.header.resource_version)
 }
 
 /// How items are filtered and written for one answer.

@@ -62,7 +62,10 @@ pub enum Start {
         known: u64,
     },
     /// The history does not reach back that far.
-    Gone,
+    Gone {
+        /// The oldest upstream version from which a watch can start.
+        oldest: u64,
+    },
 }
 
 /// The ring.
@@ -125,12 +128,12 @@ impl Ring {
     pub fn start_after(&self, version: u64) -> Start {
         let local = is_local(version);
         if !local && version < self.floor {
-            return Start::Gone;
+            return Start::Gone { oldest: self.floor };
         }
         let known_to_watcher = |e: &Arc<Entry>| is_local(e.version) == local && e.version <= version;
         let after = self.entries.iter().rposition(known_to_watcher).map(|i| i as u64 + 1);
         match (local, after) {
-            (true, None) => Start::Gone,
+            (true, None) => Start::Gone { oldest: self.floor },
             (true, Some(after)) => Start::At { position: self.first + after, known: 0 },
             (false, after) => Start::At { position: self.first + after.unwrap_or(0), known: version },
         }
@@ -160,6 +163,10 @@ mod tests {
         ring
     }
 
+    fn gone(oldest: u64) -> Start {
+        Start::Gone { oldest }
+    }
+
     fn at(position: u64, known: u64) -> Start {
         Start::At { position, known }
     }
@@ -171,7 +178,7 @@ mod tests {
         let cases: [(u64, &[u64], u64, Start); 13] = [
             (4, &[], 4, at(0, 4)),
             (4, &[], 6, at(0, 6)),
-            (4, &[], 3, Start::Gone),
+            (4, &[], 3, gone(4)),
             (4, &[5, 7], 4, at(0, 4)),
             (4, &[5, 7], 6, at(1, 6)),
             (4, &[5, 7], 7, at(2, 7)),
@@ -183,8 +190,8 @@ mod tests {
             (4, &mixed, l(2), at(4, 0)),
             (4, &mixed, 9, at(5, 9)),
             // A local version from an outage that the ring does not hold.
-            (4, &[5, 7], l(2), Start::Gone),
-            (4, &[l(3)], l(2), Start::Gone),
+            (4, &[5, 7], l(2), gone(4)),
+            (4, &[l(3)], l(2), gone(4)),
         ];
         for (floor, versions, version, expected) in cases {
             assert_eq!(ring(floor, versions).start_after(version), expected, "{versions:?} from {version}");
@@ -195,7 +202,7 @@ mod tests {
     fn the_history_is_bounded_and_says_what_it_lost() {
         let versions: Vec<u64> = (1..=MAX_ENTRIES as u64 + 10).collect();
         let ring = ring(0, &versions);
-        assert_eq!(ring.start_after(9), Start::Gone);
+        assert_eq!(ring.start_after(9), gone(10));
         assert_eq!(ring.start_after(10), at(10, 10));
         assert!(ring.since(9, 1).is_none());
         assert_eq!(ring.since(10, 1).unwrap()[0].version, 11);

@@ -4,6 +4,7 @@
 //! falls off the ring's end and is told so (410) without hurting anybody else (P9).
 
 use std::collections::VecDeque;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,6 +19,8 @@ use yurt_api::watch::EventType;
 use yurt_store::{CollectionState, StoreError};
 
 use super::collection::{Collection, Watching};
+use super::history::CaughtUp;
+use super::page::Seen;
 use super::pen::Pen;
 use super::read::{Candidate, Scope};
 use super::ring::{self, Entry, Start};
@@ -58,9 +61,8 @@ pub struct WatchRequest<'a> {
 pub enum WatchPlan {
     /// This stream.
     Served(Box<Served>),
-    /// The history does not reach back to the asked version.
-    TooOld,
-    /// The present state is not what was asked for, or the request contradicts itself.
+    /// The history does not reach back to the asked version, the present state is not what was asked for, or the
+    /// request contradicts itself.
     Unfit(Unfit),
     /// No collection holds what it is about.
     NotHeld,
@@ -118,17 +120,18 @@ impl Cache {
         if initial && let Err(why) = caught_up(&collection, version).await {
             return Ok(WatchPlan::Unfit(why));
         }
-        let mut pending = VecDeque::new();
-        let mut pen = Pen::new(candidate.representation.encoding, collection.item_type(), asked.table);
-        let start = if initial {
+        let pen = Pen::new(candidate.representation.encoding, collection.item_type(), asked.table);
+        let begun = if initial {
             let end_bookmark = options.send_initial_events == Some(true) && options.allow_bookmarks;
-            let (frames, from, used) = self.initial_events(&candidate, end_bookmark, pen).await?;
-            (pending, pen) = (frames, used);
-            collection.start_after(from)
+            Begun::after(&collection, self.initial_events(&candidate, end_bookmark, pen).await?)
         } else {
-            collection.start_after(if version == 0 { collection.view_version() } else { version })
+            let version = if version == 0 { collection.view_version() } else { version };
+            self.go_on(&candidate, version, pen).await?
         };
-        let Start::At { position, known } = start else { return Ok(WatchPlan::TooOld) };
+        let Begun { pending, position, known, pen } = match begun {
+            Ok(begun) => begun,
+            Err(oldest) => return Ok(WatchPlan::Unfit(Unfit::OldWatch { asked: version, oldest })),
+        };
         let now = clock::monotonic();
         let life = options.timeout_seconds.map_or(LIFE + spread(LIFE), Duration::from_secs);
         let state = Watcher {
@@ -149,26 +152,64 @@ impl Cache {
         Ok(WatchPlan::Served(Box::new(Served { collection, representation, state })))
     }
 
+    /// Where a watcher goes on that knows `version`: with the events in memory, or, when they do not reach back so
+    /// far, with what the store says that it has missed. `Err` gives the oldest version that would do.
+    async fn go_on(
+        &self,
+        candidate: &Candidate,
+        version: u64,
+        pen: Pen,
+    ) -> Result<Result<Begun, u64>, FrontError> {
+        match candidate.collection.start_after(version) {
+            Start::At { position, known } => Ok(Ok(Begun { pending: VecDeque::new(), position, known, pen })),
+            Start::Gone { oldest } if ring::is_local(version) => Ok(Err(oldest)),
+            Start::Gone { .. } => {
+                let missed = self.missed(candidate, version, pen).await?;
+                Ok(missed.and_then(|caught_up| Begun::after(&candidate.collection, caught_up)))
+            }
+        }
+    }
+
     /// The collection's objects as ADDED frames, the version they are of, and the pen that wrote them.
     async fn initial_events(
         &self,
         candidate: &Candidate,
         end_bookmark: bool,
         mut pen: Pen,
-    ) -> Result<(VecDeque<Bytes>, u64, Pen), FrontError> {
+    ) -> Result<CaughtUp, FrontError> {
         let candidate = candidate.clone();
-        let (masks, view) = candidate.collection.overlaid();
+        let seen = Seen::now(&candidate.collection);
         let reading = self.front.read(move |reader| {
             let mut frames = VecDeque::new();
-            let version = super::read::each_item(reader, &candidate, masks, view, &mut |item| {
+            let rows = super::read::each_item(reader, &candidate, &seen.masks, None, &mut |_, item| {
                 frames.push_back(pen.event(EventType::Added, &item));
+                ControlFlow::Continue(())
             })?;
+            let version = seen.version(rows);
             if end_bookmark {
                 frames.push_back(pen.bookmark(version, true));
             }
             Ok::<_, StoreError>((frames, version, pen))
         });
         reading.await
+    }
+}
+
+/// Where a watch begins: frames to send first, then the events from a position on, but for those up to a version.
+struct Begun {
+    pending: VecDeque<Bytes>,
+    position: u64,
+    known: u64,
+    pen: Pen,
+}
+
+impl Begun {
+    /// After frames that lead up to a version; `Err` gives the oldest one that would have done.
+    fn after(collection: &Collection, (pending, from, pen): CaughtUp) -> Result<Self, u64> {
+        match collection.start_after(from) {
+            Start::At { position, known } => Ok(Begun { pending, position, known, pen }),
+            Start::Gone { oldest } => Err(oldest),
+        }
     }
 }
 

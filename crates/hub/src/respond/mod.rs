@@ -8,7 +8,7 @@ mod status;
 pub use body::{Body, BoxError, full, pieces, streaming};
 pub use convert::{ConvertFailure, item_as, object_as};
 pub use reason::Reason;
-pub use status::{failure, is_refusal, not_acceptable, refusal, unfit};
+pub use status::{failure, is_refusal, not_acceptable, not_found, refusal, unfit, unfit_watch};
 
 use http::{HeaderValue, Response, header};
 

@@ -7,17 +7,18 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::{HeaderValue, Response, StatusCode, header};
 use serde::de::IgnoredAny;
-use yurt_store::Document;
+use yurt_api::discovery::{AGGREGATED, Part};
+use yurt_store::{Document, Reader, StoreError};
 
 use super::upstream::Trouble;
 use super::{Asked, Pipeline, text};
-use crate::cache::NotKept;
+use crate::cache::{Cache, FrontError, NotKept};
 use crate::clock;
 use crate::identify::Caller;
 use crate::respond::{self, Body, Reason};
 
 /// The largest document that is remembered, in bytes: OpenAPI v2 of a large cluster is some 10 MB.
-const MAX_DOCUMENT: usize = 32 << 20;
+pub(super) const MAX_DOCUMENT: usize = 32 << 20;
 /// No first byte by then: the remembered one will do.
 const BOUND: Duration = Duration::from_millis(1800);
 
@@ -89,15 +90,8 @@ impl Pipeline {
                 "this credential was never seen while the cloud could be reached",
             )));
         }
-        let (path, accept) =
-            (path_of(asked), text(&asked.parts.headers, header::ACCEPT).unwrap_or("*/*").to_owned());
-        let held = self.cache.front.read(move |r| match r.document(&path, &accept)? {
-            None => Ok((None, r.documents_for(&path)?)),
-            exact => Ok((exact, Vec::new())),
-        });
-        let (exact, others) = held.await.map_err(|e| Box::new(asked.store_failed(&e)))?;
-        let document = exact.or_else(|| others.into_iter().find(|d| takes(asked, d)));
-        let document = document.ok_or_else(|| {
+        let held = self.cache.held_document(asked).await.map_err(|e| Box::new(asked.store_failed(&e)))?;
+        let document = held.ok_or_else(|| {
             Box::new(
                 asked
                     .refuse(Reason::NotHeld, "the cloud cannot be reached, and this document was never read"),
@@ -112,15 +106,72 @@ fn is_broken(content_type: &str, body: &[u8]) -> bool {
     content_type.starts_with("application/json") && serde_json::from_slice::<IgnoredAny>(body).is_err()
 }
 
-/// Whether the client takes what a document that was remembered for another Accept is written in.
-fn takes(asked: &Asked, document: &Document) -> bool {
-    let accept = text(&asked.parts.headers, header::ACCEPT).unwrap_or("*/*");
-    let plain = document.content_type.split(';').next().unwrap_or_default().trim();
-    let aggregated = document.content_type.contains("as=");
-    accept.split(',').map(str::trim).any(|range| {
-        range == document.content_type
-            || (!aggregated && (range == "*/*" || range.split(';').next() == Some(plain)))
+impl Cache {
+    /// What is held of a document: as it was read for this path and `Accept`, for another `Accept`, made of an
+    /// aggregated list, or, of an OpenAPI document, as it was under another hash.
+    async fn held_document(&self, asked: &Asked) -> Result<Option<Document>, FrontError> {
+        let accept = text(&asked.parts.headers, header::ACCEPT).unwrap_or("*/*").to_owned();
+        let (path, bare) = (path_of(asked), asked.info.path.clone());
+        self.front
+            .read(move |r| {
+                if let Some(exact) = r.document(&path, &accept)? {
+                    return Ok(Some(exact));
+                }
+                if let Some(best) = preferred(r.documents_for(&path)?, &accept) {
+                    return Ok(Some(best));
+                }
+                if path == bare {
+                    return made(r, &bare, &accept);
+                }
+                let hashed = bare.starts_with(OPENAPI);
+                let of_any_hash = if hashed { r.documents_under(&bare)? } else { Vec::new() };
+                Ok(preferred(of_any_hash, &accept))
+            })
+            .await
+    }
+}
+
+/// Documents whose URLs name their content by a hash; the server leads from an old hash to the new one
+/// (`k8s.io/kube-openapi/pkg/handler3`).
+const OPENAPI: &str = "/openapi/v3/";
+
+/// A discovery document that was never read, from the aggregated list that has all of it.
+fn made(reader: &Reader, path: &str, accept: &str) -> Result<Option<Document>, StoreError> {
+    const JSON: &str = "application/json";
+    let Some(part) = Part::of_path(path).filter(|_| rank(accept, JSON).is_some()) else { return Ok(None) };
+    let lists = reader.documents_for(part.aggregated_path())?;
+    Ok(lists.into_iter().filter(|list| same_type(&list.content_type, AGGREGATED)).find_map(|list| {
+        let body = Bytes::from(part.from_aggregated(&list.body)?);
+        Some(Document { path: path.to_owned(), content_type: JSON.to_owned(), etag: None, body, ..list })
+    }))
+}
+
+/// The document that the client likes best.
+fn preferred(documents: Vec<Document>, accept: &str) -> Option<Document> {
+    let ranked = documents.into_iter().filter_map(|d| Some((rank(accept, &d.content_type)?, d)));
+    ranked.min_by_key(|(rank, _)| *rank).map(|(_, document)| document)
+}
+
+/// The place in `Accept` of the first range that this type is in.
+fn rank(accept: &str, content_type: &str) -> Option<usize> {
+    let plain = content_type.split(';').next().unwrap_or_default().trim();
+    let aggregated = content_type.contains("as=");
+    accept.split(',').map(str::trim).position(|range| {
+        let media = range.split(';').next().unwrap_or_default().trim();
+        let bare = !range.contains("as=") && (media == plain || media == "*/*" || media == "application/*");
+        same_type(range, content_type) || (!aggregated && bare)
     })
+}
+
+/// Whether two media types are the same, whatever the order of their parameters, and but for `q` and the charset.
+fn same_type(a: &str, b: &str) -> bool {
+    let parts = |text: &str| {
+        let mut parts: Vec<String> = text.split(';').map(|p| p.trim().to_ascii_lowercase()).collect();
+        parts.retain(|p| !p.starts_with("q=") && !p.starts_with("charset="));
+        parts.sort();
+        parts
+    };
+    parts(a) == parts(b)
 }
 
 fn answer(asked: &Asked, document: Document, reason: Reason) -> Response<Body> {
@@ -148,5 +199,32 @@ fn path_of(asked: &Asked) -> String {
     match asked.info.query.as_str() {
         "" => asked.info.path.clone(),
         query => format!("{}?{query}", asked.info.path),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_form_that_comes_first_is_taken() {
+        let protobuf = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+        let beta = AGGREGATED.replace("v=v2", "v=v2beta1");
+        let all = format!("{AGGREGATED},{beta},application/json");
+        let cases = [
+            (all.as_str(), AGGREGATED, Some(0)),
+            (all.as_str(), &beta, Some(1)),
+            (all.as_str(), "application/json", Some(2)),
+            ("application/json;as=APIGroupDiscoveryList;v=v2;g=apidiscovery.k8s.io", AGGREGATED, Some(0)),
+            ("application/json", AGGREGATED, None),
+            ("*/*", AGGREGATED, None),
+            ("*/*", "application/json; charset=utf-8", Some(0)),
+            ("application/json;q=0.5", "application/json", Some(0)),
+            (protobuf, protobuf, Some(0)),
+            (protobuf, "application/json", None),
+        ];
+        for (accept, content_type, expected) in cases {
+            assert_eq!(rank(accept, content_type), expected, "{accept} for {content_type}");
+        }
     }
 }

@@ -38,7 +38,11 @@ impl Pipeline {
             return;
         }
         self.keep_in_background(async move {
-            if let Err(error) = pipeline.record(&caller, &request).await {
+            let learning = async {
+                pipeline.record(&caller, &request).await?;
+                pipeline.learn_verbs(&caller, &request).await
+            };
+            if let Err(error) = learning.await {
                 tracing::warn!(%error, "a grant cannot be remembered");
             }
         });
@@ -64,7 +68,10 @@ impl Pipeline {
         tasks::spawn("unlearn", tasks::Failure::Local, async move {
             let done = match code {
                 StatusCode::UNAUTHORIZED => pipeline.forget(&caller).await,
-                _ => pipeline.revoke(&caller, &request).await,
+                _ => match pipeline.revoke(&caller, &request).await {
+                    Ok(()) => pipeline.unlearn_verbs(&caller, &request).await,
+                    failed => failed,
+                },
             };
             if let Err(error) = done {
                 tracing::warn!(%error, "a grant cannot be taken back");

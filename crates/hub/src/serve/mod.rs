@@ -8,8 +8,10 @@ mod flow;
 mod keep;
 mod learn;
 mod read;
+mod roots;
 mod table;
 mod upstream;
+mod verbs;
 mod watch;
 mod write;
 
@@ -169,6 +171,10 @@ impl Pipeline {
             RequestInfo::parse(parts.method.as_str(), parts.uri.path(), parts.uri.query().unwrap_or(""));
         let info = match parsed {
             Ok(info) => info,
+            // The cloud says best what is wrong, and whether the caller may know.
+            Err(_) if self.connectivity.reachable() && !matches!(caller, Caller::Foreign(_)) => {
+                return ("unknown", Reason::BadRequest, self.pass_unread(parts, caller, body).await);
+            }
             Err(bad) => {
                 let encoding = wanted.first().map_or(Encoding::Json, |r| r.encoding);
                 return (
@@ -193,6 +199,24 @@ impl Pipeline {
             *answer.body_mut() = respond::full(Bytes::new());
         }
         (verb, route.reason(), answer)
+    }
+
+    /// Passes on a request that cannot be read.
+    async fn pass_unread(
+        self: &Arc<Self>,
+        parts: http::request::Parts,
+        caller: Caller,
+        body: Incoming,
+    ) -> Response<Body> {
+        let accepted = negotiate(text(&parts.headers, header::ACCEPT));
+        let info = RequestInfo {
+            path: parts.uri.path().to_owned(),
+            query: parts.uri.query().unwrap_or("").to_owned(),
+            kind: RequestKind::NonResource,
+        };
+        let (at, wanted) = (crate::clock::monotonic(), held(&accepted));
+        let asked = Asked { at, parts, info, caller, accepted, wanted, reason: Reason::BadRequest };
+        self.with_body(asked, body, |p, a, b| Box::pin(p.pass(a, b))).await
     }
 
     /// The state of the link; a process that has just started with nothing in its store waits for the

@@ -14,6 +14,7 @@ use yurt_api::table::Form;
 use super::keep::Passed;
 use super::upstream::{MAX_OBJECT, SMALL, Trouble, is_refusal, speaks_api, whole};
 use super::{Asked, Pipeline, table};
+use crate::cache::filter::unknown_field;
 use crate::cache::grants::Verdict;
 use crate::cache::ring::is_local;
 use crate::cache::version::{self, Unfit};
@@ -25,6 +26,8 @@ use crate::respond::{self, Body, BoxError, Reason};
 
 /// The largest list that is kept, in bytes; a larger one passes through.
 const MAX_KEPT: usize = 64 << 20;
+/// What an answer can be written in at best.
+pub(super) const WRITTEN: [Representation; 2] = [Representation::JSON, Representation::PROTOBUF];
 const NOT_HELD: &str = "the cloud cannot be reached, and this node does not hold what was asked for";
 /// No first byte by then: the store answers, if it can.
 const VIEW_BOUND: Duration = Duration::from_millis(1800);
@@ -50,6 +53,12 @@ impl Pipeline {
 
     /// A read of the newest state.
     pub(super) async fn read(self: &Arc<Self>, asked: Asked) -> Response<Body> {
+        if let Some(request) = asked.resource()
+            && let Some(page) = version::local_page(request)
+        {
+            // The cloud would wait in vain for it: this list began offline, over what the node wrote.
+            return respond::unfit(page.old(request.namespace.as_deref()), asked.encoding());
+        }
         match self.ask(&asked, Bytes::new(), VIEW_BOUND).await {
             Ok(answer) => self.answered(asked, answer).await,
             Err(Trouble::Slow) => match self.stand_in(&asked, Reason::Slow).await {
@@ -89,12 +98,32 @@ impl Pipeline {
             }
         }
         if asked.takes_nothing() {
-            return respond::not_acceptable();
+            return respond::not_acceptable(&WRITTEN);
         }
         let warn = asked.resource().is_some_and(|r| r.options.resource_version.is_none());
         match self.held(asked, reason, warn, Scope::Held).await {
             Ok(Some(answer)) => answer,
-            Ok(None) => asked.refuse(Reason::NotHeld, NOT_HELD),
+            Ok(None) => self.not_held(asked).await,
+            Err(error) => asked.store_failed(&error),
+        }
+    }
+
+    /// Nothing is held that could answer: because it asks for what does not exist, in a form that cannot be made, or
+    /// because nobody read it.
+    pub(super) async fn not_held(&self, asked: &Asked) -> Response<Body> {
+        let Some(request) = asked.resource() else { return asked.refuse(Reason::NotHeld, NOT_HELD) };
+        if let Some(message) = unknown_field(request) {
+            return asked.refuse(Reason::BadRequest, message);
+        }
+        // Only of what is no built-in kind there is no protobuf: what the cloud could write is not held.
+        if asked.wanted.iter().any(|wanted| *wanted != Representation::PROTOBUF) {
+            return asked.refuse(Reason::NotHeld, NOT_HELD);
+        }
+        match self.cache.forms(request).await {
+            Ok(forms) if forms.contains(&Representation::JSON) => {
+                respond::not_acceptable(&[Representation::JSON])
+            }
+            Ok(_) => asked.refuse(Reason::NotHeld, NOT_HELD),
             Err(error) => asked.store_failed(&error),
         }
     }
@@ -142,7 +171,10 @@ impl Pipeline {
                     };
                     (respond::full(body), view.representation, view.observed_at)
                 }
-                ObjectAnswer::Absent => return Ok(Some(not_found(asked))),
+                ObjectAnswer::Absent => {
+                    let name = request.name.as_deref().unwrap_or_default();
+                    return Ok(Some(respond::not_found(&request.resource, name, asked.encoding())));
+                }
                 ObjectAnswer::Unfit(why) => return Ok(self.unfit(asked, why, scope)),
                 ObjectAnswer::Unknown => return Ok(None),
             },
@@ -379,11 +411,4 @@ impl Pipeline {
 /// How long the cloud has until the view answers instead.
 fn left(asked: &Asked) -> Duration {
     VIEW_BOUND.saturating_sub(asked.at.elapsed())
-}
-
-fn not_found(asked: &Asked) -> Response<Body> {
-    let (resource, name) = asked
-        .resource()
-        .map_or(("", ""), |r| (r.resource.resource.as_str(), r.name.as_deref().unwrap_or("")));
-    respond::failure(404, "NotFound", format!("{resource} {name:?} not found"), asked.encoding())
 }

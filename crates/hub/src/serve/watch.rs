@@ -9,19 +9,17 @@ use yurt_api::representation::Representation;
 use yurt_api::request::ResourceRequest;
 use yurt_store::CollectionState;
 
+use super::read::WRITTEN;
 use super::upstream::is_refusal;
 use super::{Asked, Pipeline};
 use crate::cache::ring::is_local;
-use crate::cache::version;
+use crate::cache::version::{self, Unfit};
 use crate::cache::{Cache, Scope, Served, WatchPlan, WatchRequest};
 use crate::clock;
 use crate::respond::{self, Body, Reason};
 
 /// How long a watch waits for the link when nothing else can be done.
 const OPEN_BOUND: Duration = Duration::from_secs(30);
-
-/// What a client gets to hear whose version is not in the history any more.
-const TOO_OLD: &str = "the resource version is too old for what this node holds: list again";
 
 impl Pipeline {
     /// A watch.
@@ -42,9 +40,9 @@ impl Pipeline {
             return answer;
         }
         let version = request.options.resource_version.as_deref().and_then(|v| v.parse().ok());
-        if version.is_some_and(is_local) {
+        if let Some(local) = version.filter(|v| is_local(*v)) {
             // The cloud never had such a version, and would let the client wait for it.
-            return asked.refuse(Reason::TooOld, TOO_OLD);
+            return respond::unfit_watch(Unfit::OldWatch { asked: local, oldest: 0 }, asked.encoding());
         }
         self.watch_through(asked).await
     }
@@ -88,7 +86,7 @@ impl Pipeline {
             }
         }
         if asked.takes_nothing() {
-            return respond::not_acceptable();
+            return respond::not_acceptable(&WRITTEN);
         }
         let table = match asked.table() {
             Ok(table) => table,
@@ -102,12 +100,8 @@ impl Pipeline {
                 self.keep_up(&served, asked);
                 stream(served, asked.reason)
             }
-            Ok(WatchPlan::TooOld) => asked.refuse(Reason::TooOld, TOO_OLD),
-            Ok(WatchPlan::Unfit(why)) => respond::unfit(why, asked.encoding()),
-            Ok(WatchPlan::NotHeld) => asked.refuse(
-                Reason::NotHeld,
-                "the cloud cannot be reached, and this node holds no complete list of this",
-            ),
+            Ok(WatchPlan::Unfit(why)) => respond::unfit_watch(why, asked.encoding()),
+            Ok(WatchPlan::NotHeld) => self.not_held(asked).await,
             Err(error) => asked.store_failed(&error),
         }
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::Method;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use yurt_testkit::apiserver::{Kind, Options, Rule};
+use yurt_testkit::apiserver::{Entry, Kind, Options, Rule};
 use yurt_testkit::client::{KUBELET_ACCEPT, Protocol};
 use yurt_testkit::cluster::Cluster;
 use yurt_testkit::objects;
@@ -51,9 +51,66 @@ async fn documents_are_remembered_by_form() {
             let same = ann.header("if-none-match", &etag).get_as("/apis", &both).await.unwrap();
             assert_eq!((same.code(), same.body.len()), (304, 0));
         }
-        not_held(&ann.get("/apis/batch/v1").await.unwrap(), "a document that nobody read");
+        not_held(&ann.get("/apis/none.example/v1").await.unwrap(), "a document that nobody read");
         not_held(&ann.get("/healthz").await.unwrap(), "the cloud's health is not known");
         not_held(&ann.get("/metrics").await.unwrap(), "nor are its metrics");
+    }
+}
+
+/// P1: what nobody read online is there for a client that begins offline with nothing: the lists of all groups, what
+/// they say in the older forms, and the index of OpenAPI; each document of it under whatever hash it was read.
+#[tokio::test]
+async fn a_client_can_begin_offline() {
+    let mut cluster = online().await;
+    let ann = caller(&cluster, "ann");
+    let schema = "/openapi/v3/apis/apps/v1";
+    ann.get(&format!("{schema}?hash=OLD")).await.unwrap().expect(200);
+    let plain = ["/api", "/apis", "/api/v1", "/apis/apps", "/apis/apps/v1"];
+    let mut direct = Vec::new();
+    for path in plain {
+        direct.push(cluster.admin().get_as(path, JSON).await.unwrap().expect(200).json());
+    }
+    let roots = ["/version", "/api", "/apis", "/openapi/v3"];
+    let by_hub = |e: &Entry, path: &str| e.path == path && e.user == "system:node:edge-1" && e.finished;
+    eventually("the hub has fetched the roots", async || {
+        roots.iter().all(|path| cluster.api.audit().count(|e| by_hub(e, path)) > 0)
+    })
+    .await;
+    cut(&cluster).await;
+    let kubectl = format!("{AGGREGATED},{},application/json", AGGREGATED.replace("v=v2", "v=v2beta1"));
+    for restarted in [false, true] {
+        if restarted {
+            cluster.hub.crash_and_restart().await;
+        }
+        let ann = caller(&cluster, "ann");
+        for root in roots {
+            let held = async || ann.get_as(root, &kubectl).await.unwrap();
+            eventually("what was fetched is kept", async || held().await.code() == 200).await;
+            let answer = held().await;
+            let aggregated = answer.json()["kind"] == "APIGroupDiscoveryList";
+            assert_eq!(aggregated, ["/api", "/apis"].contains(&root), "{root}");
+            if aggregated {
+                assert_eq!(answer.header("content-type"), AGGREGATED);
+                let etag = answer.header("etag").to_owned();
+                let same = ann.header("if-none-match", &etag).get_as(root, &kubectl).await.unwrap();
+                assert_eq!((same.code(), same.body.len()), (304, 0));
+            }
+        }
+        for (path, direct) in plain.iter().zip(&direct) {
+            let held = ann.get_as(path, JSON).await.unwrap().expect(200).json();
+            for (key, value) in direct.as_object().unwrap() {
+                if key != "serverAddressByClientCIDRs" {
+                    assert_eq!(&held[key], value, "{path}");
+                }
+            }
+        }
+        let index = ann.get("/openapi/v3").await.unwrap().expect(200).json();
+        let url = index["paths"]["apis/apps/v1"]["serverRelativeURL"].as_str().unwrap().to_owned();
+        assert!(url.starts_with(schema) && !url.ends_with("OLD"));
+        ann.get(&url).await.unwrap().expect(200);
+        not_held(&ann.get("/openapi/v3/api/v1?hash=X").await.unwrap(), "one that nobody read");
+        not_held(&ann.get("/openapi/v2").await.unwrap(), "the large one that nobody read");
+        not_held(&ann.get("/apis/none.example/v1").await.unwrap(), "a group that is not known");
     }
 }
 

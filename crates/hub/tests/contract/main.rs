@@ -3,6 +3,7 @@
 
 mod absence;
 mod autonomy;
+mod bad_input;
 mod bed;
 mod bounds;
 mod brownout;
@@ -16,6 +17,7 @@ mod link;
 mod pages;
 mod pushed;
 mod reads;
+mod schedules;
 mod servers;
 mod tables;
 mod watches;

@@ -351,6 +351,80 @@ async fn a_client_goes_on_after_a_crash_of_the_hub() {
     assert_eq!(rest(&mut stream).await, []);
 }
 
+/// P4: a client that comes back after the hub's restart with a version of long before gets what it has missed, each
+/// object once, also what went and what left its selection; with the link and without; and then what comes.
+#[tokio::test]
+async fn a_history_outlives_the_hub() {
+    let mut cluster = online().await;
+    for name in ["a", "again", "gone", "same"] {
+        put(&cluster, name, "red");
+    }
+    let client = reader(&cluster, "ann", &["configmaps"]);
+    let (list, mut live) = informer(&client, MAPS, JSON).await;
+    let (_, mut proto) = informer(&client, MAPS, PROTOBUF).await;
+    until_collection(&cluster, &["configmaps", "json"], "live").await;
+    until_collection(&cluster, &["configmaps", "protobuf"], "live").await;
+    let from = version(&decoded(&list));
+    put(&cluster, "a", "green");
+    let blue = put(&cluster, "a", "blue");
+    cluster.api.delete("configmaps", "default", "gone");
+    cluster.api.delete("configmaps", "default", "again");
+    put(&cluster, "again", "red");
+    put(&cluster, "short", "red");
+    cluster.api.delete("configmaps", "default", "short");
+    let last = put(&cluster, "new", "red");
+    for stream in [&mut live, &mut proto] {
+        while change(stream).await.3 < last {}
+    }
+    cut(&cluster).await;
+    for away in [true, false] {
+        if !away {
+            mend(&cluster).await;
+        }
+        cluster.hub.crash_and_restart().await;
+        if !away {
+            until_link(&cluster, "Online").await;
+        }
+        let client = caller(&cluster, "ann");
+        let upstream = upstream_watches(&cluster, MAPS);
+        for accept in [JSON, PROTOBUF] {
+            let open = async |query: &str| {
+                client.watch(&format!("{MAPS}?watch=true&resourceVersion={query}"), accept).await.unwrap()
+            };
+            let mut all = open(&from.to_string()).await;
+            let mut seen = rest(&mut all).await;
+            seen.sort();
+            let event = |kind: &str, name: &str| (kind.to_owned(), name.to_owned());
+            let expected = [
+                event("ADDED", "again"),
+                event("ADDED", "new"),
+                event("DELETED", "again"),
+                event("DELETED", "gone"),
+                event("MODIFIED", "a"),
+            ];
+            assert_eq!(seen, expected, "away: {away}, {accept}");
+            let mut reds = open(&format!("{from}&labelSelector=color%3Dred")).await;
+            let left = change(&mut reds).await;
+            assert_eq!(left, ("DELETED".into(), "a".into(), "red".into(), blue), "as the client knows it");
+            let mut seen = rest(&mut reds).await;
+            seen.sort();
+            assert_eq!(seen, expected[..4], "away: {away}, {accept}");
+            let mut later = open(&blue.to_string()).await;
+            let seen: Vec<_> = rest(&mut later).await.into_iter().map(|e| e.1).collect();
+            assert!(!seen.contains(&"a".to_owned()) && seen.len() == 4, "{seen:?}");
+            let mut gone = open("1").await;
+            let told = gone.next_within(SOON).await.unwrap();
+            assert_eq!(told.object["code"], 410, "the history has a beginning");
+        }
+        assert!(upstream_watches(&cluster, MAPS) <= upstream + 2, "no client costs the cloud a watch");
+    }
+    let client = caller(&cluster, "ann");
+    let mut stream = watch(&client, &format!("resourceVersion={last}")).await;
+    let newer = put(&cluster, "newer", "red");
+    assert_eq!(change(&mut stream).await, ("ADDED".into(), "newer".into(), "red".into(), newer));
+    assert_eq!(rest(&mut stream).await, []);
+}
+
 /// A watch that only the cloud can serve ends with the link: its client must be able to notice.
 #[tokio::test]
 async fn a_watch_of_the_clouds_ends_with_the_link() {

@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 use yurt_api::collection::ObjectKey;
 use yurt_api::representation::{Encoding, Representation};
-use yurt_api::request::{ResourceRequest, Verb};
+use yurt_api::request::{Options, ResourceRequest, Verb};
 use yurt_api::resource::TypeMeta;
 use yurt_store::{Entry, Operation};
 
@@ -48,7 +48,8 @@ impl Cache {
 
     async fn held_slices(&self, request: &ResourceRequest) -> Result<Vec<Value>, Refused> {
         let json = Representation { encoding: Encoding::Json, metadata_only: false };
-        let list = ResourceRequest { verb: Verb::List, ..request.clone() };
+        let options = Options { limit: None, continue_token: None, ..request.options.clone() };
+        let list = ResourceRequest { verb: Verb::List, options, ..request.clone() };
         let held = match self.list(&list, &[json], Scope::Held).await? {
             ListAnswer::Held(view) => {
                 serde_json::from_slice::<Value>(&view.pieces.concat()).unwrap_or_default()
