@@ -1,10 +1,12 @@
 //! What is measured, one file a case.
 
 mod events;
+mod fanout;
 mod gets;
 mod lists;
 mod memory;
 mod outage;
+mod resume;
 mod sharing;
 mod start;
 
@@ -55,6 +57,8 @@ pub fn all() -> &'static [Case] {
         Case { name: "gets", rows: |plan| Box::pin(gets::rows(plan)) },
         Case { name: "lists", rows: |plan| Box::pin(lists::rows(plan)) },
         Case { name: "events", rows: |plan| Box::pin(events::rows(plan)) },
+        Case { name: "fanout", rows: |plan| Box::pin(fanout::rows(plan)) },
+        Case { name: "resume", rows: |plan| Box::pin(resume::rows(plan)) },
         Case { name: "memory", rows: |plan| Box::pin(memory::rows(plan)) },
         Case { name: "start", rows: |plan| Box::pin(start::rows(plan)) },
         Case { name: "outage", rows: |plan| Box::pin(outage::rows(plan)) },
