@@ -292,12 +292,15 @@ fn truth(value: Option<&str>) -> Option<bool> {
     value.map(|v| v != "0" && !v.eq_ignore_ascii_case("false"))
 }
 
-/// A whole number; what is not above 0 counts as not given.
+/// A whole number; what is not above 0 counts as not given. What is none is refused in the words of Go's `strconv`.
 fn number(query: &Query<'_>, key: &str) -> Result<Option<u64>, BadRequest> {
     let Some(value) = query.get(key)? else { return Ok(None) };
-    let number: i64 =
-        value.parse().map_err(|_| BadRequest::new(format!("{key}: {value:?} is not a number")))?;
-    Ok(u64::try_from(number).ok().filter(|n| *n > 0))
+    let digits = value.strip_prefix(['-', '+']).unwrap_or(value);
+    let is_number = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
+    let why = if is_number { "value out of range" } else { "invalid syntax" };
+    let read = value.parse::<i64>().ok().filter(|_| is_number);
+    let read = read.ok_or_else(|| BadRequest::new(format!("strconv.ParseInt: parsing {value:?}: {why}")))?;
+    Ok(u64::try_from(read).ok().filter(|n| *n > 0))
 }
 
 #[cfg(test)]

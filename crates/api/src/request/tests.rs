@@ -119,9 +119,9 @@ fn bad_requests_say_what_is_wrong() {
         ("/api/v1/watch", "kind and namespace"),
         ("/api/v1/pods%", "badly encoded"),
         ("/api/v1/%ff", "badly encoded"),
-        ("/api/v1/pods?limit=many", "limit"),
-        ("/api/v1/pods?limit=", "limit"),
-        ("/api/v1/pods?timeoutSeconds=1.5", "timeoutSeconds"),
+        ("/api/v1/pods?limit=many", "parsing \"many\""),
+        ("/api/v1/pods?limit=", "parsing \"\""),
+        ("/api/v1/pods?timeoutSeconds=1.5", "parsing \"1.5\""),
         ("/api/v1/pods?labelSelector=a%3D%3D%3Db", "requirement"),
         ("/api/v1/pods?fieldSelector=nonsense", "can't understand"),
     ];

@@ -132,7 +132,10 @@ fn unescape(value: &str) -> Result<String, BadRequest> {
                 }
             },
             ',' | '=' => {
-                return Err(BadRequest::new(format!("invalid field selector: unescaped '{c}' in a value")));
+                // The server shows the character's number.
+                let message =
+                    format!("invalid field selector: unescaped character in value: {}", u32::from(c));
+                return Err(BadRequest::new(message));
             }
             c => out.push(c),
         }

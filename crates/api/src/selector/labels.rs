@@ -1,5 +1,8 @@
 //! Label selectors, as in `k8s.io/apimachinery/pkg/labels`.
 
+mod name;
+mod parse;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
@@ -37,14 +40,7 @@ impl LabelSelector {
 
     /// Reads `k=v`, `k==v`, `k!=v`, `k in (a,b)`, `k notin (a,b)`, `k`, `!k`, `k>1` and `k<1`, joined by commas.
     pub fn parse(text: &str) -> Result<Self, BadRequest> {
-        let mut tokens = Tokens { rest: text };
-        let mut requirements = Vec::new();
-        if tokens.peek() != Token::End {
-            requirements.push(tokens.requirement()?);
-            while tokens.next_token() == Token::Symbol(",") {
-                requirements.push(tokens.requirement()?);
-            }
-        }
+        let mut requirements = parse::requirements(text)?;
         requirements.sort();
         requirements.dedup();
         Ok(LabelSelector { requirements })
@@ -118,148 +114,6 @@ fn write_values(
         write!(f, "{}{value}", if i == 0 { "" } else { "," })?;
     }
     f.write_str(")")
-}
-
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Token<'a> {
-    End,
-    Word(&'a str),
-    Symbol(&'static str),
-}
-
-impl fmt::Display for Token<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Token::End => "",
-            Token::Word(w) => w,
-            Token::Symbol(s) => s,
-        })
-    }
-}
-
-/// The longer symbol stands before the one that it starts with.
-const SYMBOLS: [&str; 9] = ["==", "!=", "=", "!", "(", ")", ",", ">", "<"];
-
-struct Tokens<'a> {
-    rest: &'a str,
-}
-
-impl<'a> Tokens<'a> {
-    fn next_token(&mut self) -> Token<'a> {
-        let text = self.rest.trim_start_matches([' ', '\t', '\r', '\n']);
-        if let Some(symbol) = SYMBOLS.into_iter().find(|s| text.starts_with(s)) {
-            self.rest = text.strip_prefix(symbol).unwrap_or_default();
-            return Token::Symbol(symbol);
-        }
-        let stop = |c: char| " \t\r\n=!(),<>".contains(c);
-        let (word, rest) = text.split_at_checked(text.find(stop).unwrap_or(text.len())).unwrap_or_default();
-        self.rest = rest;
-        if word.is_empty() { Token::End } else { Token::Word(word) }
-    }
-
-    fn peek(&self) -> Token<'a> {
-        Tokens { rest: self.rest }.next_token()
-    }
-
-    /// One requirement; what follows it is a comma or the end.
-    fn requirement(&mut self) -> Result<Requirement, BadRequest> {
-        let missing = self.peek() == Token::Symbol("!");
-        if missing {
-            self.next_token();
-        }
-        let key = match self.next_token() {
-            Token::Word(word) => word,
-            other => return Err(unexpected(other, "!, identifier")),
-        };
-        check_key(key)?;
-        let test = if missing { Test::Missing } else { self.test()? };
-        match self.peek() {
-            Token::End | Token::Symbol(",") => Ok(Requirement { key: key.to_owned(), test }),
-            other => Err(unexpected(other, "',' or 'end of string'")),
-        }
-    }
-
-    fn test(&mut self) -> Result<Test, BadRequest> {
-        if matches!(self.peek(), Token::End | Token::Symbol(",")) {
-            return Ok(Test::Exists);
-        }
-        Ok(match self.next_token() {
-            Token::Symbol("=" | "==") => Test::In([self.value()?.to_owned()].into()),
-            Token::Symbol("!=") => Test::NotIn([self.value()?.to_owned()].into()),
-            Token::Symbol(">") => Test::Above(self.number()?),
-            Token::Symbol("<") => Test::Below(self.number()?),
-            Token::Word("in") => Test::In(self.values()?),
-            Token::Word("notin") => Test::NotIn(self.values()?),
-            other => return Err(unexpected(other, "in, notin, =, ==, !=, >, <")),
-        })
-    }
-
-    /// One value, which may be empty.
-    fn value(&mut self) -> Result<&'a str, BadRequest> {
-        let Token::Word(word) = self.peek() else { return Ok("") };
-        self.next_token();
-        check_value(word)?;
-        Ok(word)
-    }
-
-    fn number(&mut self) -> Result<i64, BadRequest> {
-        let value = self.value()?;
-        let message = || BadRequest::new(format!("for 'Gt', 'Lt' operators, '{value}' must be an integer"));
-        value.parse().map_err(|_| message())
-    }
-
-    /// `(a,b)`; values may be empty, so `()` holds one.
-    fn values(&mut self) -> Result<BTreeSet<String>, BadRequest> {
-        match self.next_token() {
-            Token::Symbol("(") => {}
-            other => return Err(unexpected(other, "'('")),
-        }
-        let mut values = BTreeSet::new();
-        loop {
-            values.insert(self.value()?.to_owned());
-            match self.next_token() {
-                Token::Symbol(")") => return Ok(values),
-                Token::Symbol(",") => {}
-                other => return Err(unexpected(other, "',' or ')'")),
-            }
-        }
-    }
-}
-
-fn unexpected(found: Token<'_>, expected: &str) -> BadRequest {
-    BadRequest::new(format!("unable to parse requirement: found '{found}', expected: {expected}"))
-}
-
-/// A qualified name: an optional DNS subdomain and `/`, then a name
-/// (`k8s.io/apimachinery/pkg/util/validation`).
-fn check_key(key: &str) -> Result<(), BadRequest> {
-    let (prefix, name) = match key.split_once('/') {
-        Some((prefix, name)) => (Some(prefix), name),
-        None => (None, key),
-    };
-    let good = prefix.is_none_or(is_subdomain) && !name.is_empty() && is_name(name);
-    let message = || format!("unable to parse requirement: '{key}' is not a label key");
-    if good { Ok(()) } else { Err(BadRequest::new(message())) }
-}
-
-fn check_value(value: &str) -> Result<(), BadRequest> {
-    let message = || format!("unable to parse requirement: '{value}' is not a label value");
-    if is_name(value) { Ok(()) } else { Err(BadRequest::new(message())) }
-}
-
-/// At most 63 letters, digits, `-`, `_` and `.`, starting and ending with a letter or digit; or empty.
-fn is_name(text: &str) -> bool {
-    let inner = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-    let edge = |c: char| c.is_ascii_alphanumeric();
-    text.is_empty()
-        || text.len() <= 63 && text.starts_with(edge) && text.ends_with(edge) && text.chars().all(inner)
-}
-
-/// At most 253 characters: labels of lower-case letters, digits and `-`, joined by dots.
-fn is_subdomain(text: &str) -> bool {
-    let edge = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
-    let label = |l: &str| l.starts_with(edge) && l.ends_with(edge) && l.chars().all(|c| edge(c) || c == '-');
-    text.len() <= 253 && text.split('.').all(label)
 }
 
 #[cfg(test)]
@@ -338,6 +192,59 @@ mod tests {
         for text in cases {
             assert!(LabelSelector::parse(text).is_err(), "{text}");
         }
+    }
+
+    /// What kube-apiserver 1.34 answers, word for word.
+    #[test]
+    fn refusals_have_the_apiservers_words() {
+        let name = "must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric \
+            character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is \
+            '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')";
+        let value = "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and \
+            must start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used \
+            for validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')";
+        let in_requirement = [
+            ("a===b", "found '=', expected: identifier".to_owned()),
+            ("a in b", "found 'b' expected: '('".into()),
+            ("a in", "found '' expected: '('".into()),
+            ("a in (b", "found '', expected: ',' or ')'".into()),
+            ("a in (", "found '', expected: ',', ')' or identifier".into()),
+            ("a in (b=c)", "found '=', expected: ',' or ')'".into()),
+            ("a notin (b,,)", "found ')', expected: ',', or identifier".into()),
+            ("!", "found '', expected: identifier".into()),
+            ("a b", "found 'b', expected: in, notin, =, ==, !=, gt, lt".into()),
+            ("a!", "found '!', expected: in, notin, =, ==, !=, gt, lt".into()),
+            ("a>b", "values[0]: Invalid value: \"b\": for 'Gt', 'Lt' operators, the value must be an integer".into()),
+            ("a=-b", format!("values[0][a]: Invalid value: \"-b\": {value}")),
+            ("a in (-x,-y)", format!("[values[0][a]: Invalid value: \"-x\": {value}, values[1][a]: Invalid value: \"-y\": {value}]")),
+            ("-a=b", format!("<nil>: Invalid value: \"-a\": name part {name}")),
+            ("/x", "<nil>: Invalid value: \"/x\": prefix part must be non-empty".into()),
+            ("x/", format!("<nil>: Invalid value: \"x/\": name part must be non-empty; name part {name}")),
+            ("x/y/z", format!("<nil>: Invalid value: \"x/y/z\": a qualified name {name} with an optional DNS subdomain \
+                prefix and '/' (e.g. 'example.com/MyName')")),
+            ("X_/x", "<nil>: Invalid value: \"X_/x\": prefix part a lowercase RFC 1123 subdomain must consist of lower \
+                case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. \
+                'example.com', regex used for validation is \
+                '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')".into()),
+        ];
+        for (text, expected) in in_requirement {
+            let said = LabelSelector::parse(text).unwrap_err().message;
+            assert_eq!(said, format!("unable to parse requirement: {expected}"), "{text}");
+        }
+        let between = [
+            ("a,,b", "found ',', expected: identifier after ','"),
+            ("a,", "found '', expected: identifier after ','"),
+            ("a=b c", "found 'c', expected: ',' or 'end of string'"),
+            ("!a=b", "found '=', expected: ',' or 'end of string'"),
+            (",a", "found ',', expected: !, identifier, or 'end of string'"),
+            ("(a)", "found '(', expected: !, identifier, or 'end of string'"),
+        ];
+        for (text, expected) in between {
+            assert_eq!(LabelSelector::parse(text).unwrap_err().message, expected, "{text}");
+        }
+        let long = "a".repeat(64);
+        let said = LabelSelector::parse(&format!("a={long}")).unwrap_err().message;
+        assert!(said.ends_with(&format!("{long:?}: must be no more than 63 characters")), "{said}");
     }
 
     #[test]
