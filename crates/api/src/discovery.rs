@@ -123,9 +123,12 @@ fn resources(group: &Value, version: &str) -> Option<Value> {
         }
     }
     let group_version = if name.is_empty() { version.to_owned() } else { format!("{name}/{version}") };
-    Some(
-        json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group_version, "resources": all}),
-    )
+    let mut list = json!({"kind": "APIResourceList", "groupVersion": group_version, "resources": all});
+    // The core group's does not say it.
+    if !name.is_empty() {
+        list["apiVersion"] = "v1".into();
+    }
+    Some(list)
 }
 
 /// One resource (`k8s.io/client-go/discovery/aggregated_discovery.go`, the way back).

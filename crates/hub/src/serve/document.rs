@@ -102,7 +102,7 @@ impl Pipeline {
 }
 
 /// Whether a document is evidently not whole.
-fn is_broken(content_type: &str, body: &[u8]) -> bool {
+pub(super) fn is_broken(content_type: &str, body: &[u8]) -> bool {
     content_type.starts_with("application/json") && serde_json::from_slice::<IgnoredAny>(body).is_err()
 }
 

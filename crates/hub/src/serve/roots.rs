@@ -14,8 +14,9 @@ use http_body_util::Full;
 use yurt_api::discovery::AGGREGATED;
 use yurt_store::Document;
 
-use super::document::MAX_DOCUMENT;
+use super::document::{MAX_DOCUMENT, is_broken};
 use super::{Pipeline, text};
+use crate::cache::NotKept;
 use crate::clock;
 use crate::cloud::{Identity, Lane};
 use crate::tasks::Shutdown;
@@ -95,11 +96,17 @@ impl Pipeline {
                 let (content_type, etag) = (value(header::CONTENT_TYPE), value(header::ETAG));
                 let mut share = self.cache.room.of_reflector();
                 let Ok(body) = share.read(answer.into_body(), MAX_DOCUMENT).await else { return false };
+                let content_type = content_type.unwrap_or_default();
+                // A portal's page is none of them.
+                if !content_type.starts_with("application/json") || is_broken(&content_type, &body) {
+                    self.metrics.not_kept(NotKept::Undecodable);
+                    return false;
+                }
                 let document = Document {
                     path: path.to_owned(),
                     accept: accept.to_owned(),
                     status: 200,
-                    content_type: content_type.unwrap_or_default(),
+                    content_type,
                     etag,
                     body,
                     observed_at: clock::unix(),

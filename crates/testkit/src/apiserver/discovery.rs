@@ -176,9 +176,12 @@ fn resources(registry: &Registry, group: &str, version: &str) -> Result<Value, R
         return Err(Refusal::no_such_path());
     }
     let group_version = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
-    Ok(
-        json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group_version, "resources": found}),
-    )
+    let mut list = json!({"kind": "APIResourceList", "groupVersion": group_version, "resources": found});
+    // The core group's does not say it.
+    if !group.is_empty() {
+        list["apiVersion"] = "v1".into();
+    }
+    Ok(list)
 }
 
 fn entries(kind: &Kind) -> Vec<Value> {
