@@ -30,7 +30,7 @@ async fn tolerations_are_right_before_any_cut_and_restored_after_autonomy() {
     assert_eq!(bed.mark("web"), None, "nothing is marked while the node is there");
     // A pod that arrives is put right by itself, without any time going by.
     bed.pod("late", "n", Some(json!([])));
-    until("the new pod", || bed.tolerates("late").len() == 4).await;
+    until("the new pod", || bed.tolerates("late") == BOTH(Some(600))).await;
     bed.api.modify("nodes", "", "n", |n| n["metadata"]["annotations"][DURATION] = "1h".into());
     until("another duration", || bed.tolerates("web") == BOTH(Some(3_600))).await;
     bed.api.modify("nodes", "", "n", |n| n["metadata"]["annotations"] = json!({}));
