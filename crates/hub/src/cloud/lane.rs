@@ -166,26 +166,7 @@ impl Slot {
         let (closed, let_go, line) = (Arc::clone(&close), Arc::clone(&over), Arc::clone(line));
         line.connections.fetch_add(1, Ordering::Relaxed);
         tasks::spawn("upstream connection", tasks::Failure::Local, async move {
-            let ended = tokio::select! {
-                ended = connection => match ended {
-                    Ok(()) if let_go.load(Ordering::Relaxed) => End::Ours,
-                    Ok(()) => End::Peace,
-                    Err(error) if error.is_timeout() => End::Silence,
-                    Err(_) => End::Broken,
-                },
-                () = line.death(&own) => End::Silence,
-                () = closed.notified() => End::Closed,
-            };
-            // One that takes no more requests goes on until its last stream has ended.
-            let goes_on = matches!(ended, End::Ours | End::Peace);
-            report(ended, &line);
-            if goes_on {
-                tokio::select! {
-                    () = own.ended() => {}
-                    () = line.death(&own) => report(End::Silence, &line),
-                    () = closed.notified() => {}
-                }
-            }
+            attend(connection, &own, &line, &closed, &let_go).await;
             own.kill();
             line.connections.fetch_sub(1, Ordering::Relaxed);
         });
@@ -218,6 +199,36 @@ impl Slot {
     fn begin_anew(&self) {
         self.generation.fetch_add(1, Ordering::Relaxed);
         *self.connecting.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
+
+/// Stays with a connection until it is closed, and reports how it ended.
+async fn attend(
+    connection: impl Future<Output = Result<(), hyper::Error>>,
+    own: &Heard,
+    line: &Line,
+    closed: &Notify,
+    let_go: &AtomicBool,
+) {
+    let ended = tokio::select! {
+        ended = connection => match ended {
+            Ok(()) if let_go.load(Ordering::Relaxed) => End::Ours,
+            Ok(()) => End::Peace,
+            Err(error) if error.is_timeout() => End::Silence,
+            Err(_) => End::Broken,
+        },
+        () = line.death(own) => End::Silence,
+        () = closed.notified() => End::Closed,
+    };
+    // One that takes no more requests goes on until its last stream has ended.
+    let goes_on = matches!(ended, End::Ours | End::Peace);
+    report(ended, line);
+    if goes_on {
+        tokio::select! {
+            () = own.ended() => {}
+            () = line.death(own) => report(End::Silence, line),
+            () = closed.notified() => {}
+        }
     }
 }
 

@@ -10,7 +10,7 @@ mod step;
 
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use http::{Response, StatusCode, header};
@@ -138,6 +138,7 @@ impl Cache {
                 collection: Arc::clone(collection),
                 storing: Arc::default(),
                 seen: AtomicU64::new(self.history.travels()),
+                ran_out: AtomicBool::new(false),
             };
             tasks::spawn("reflector", tasks::Failure::Local, reflector.run());
         }
@@ -151,6 +152,8 @@ struct Reflector {
     storing: Arc<tokio::sync::Mutex<()>>,
     /// How often the cloud had gone back when this one last listed.
     seen: AtomicU64,
+    /// Whether the last watch ended because its time was over, and not with its connection or server.
+    ran_out: AtomicBool,
 }
 
 impl Reflector {
@@ -325,42 +328,55 @@ impl Reflector {
     async fn watch(&self) -> Result<Event, Stop> {
         // What the last round has stored is told before this one asks for what comes after it.
         drop(self.storing.lock().await);
-        let seconds = WATCH_SECONDS.0 + self.collection.version() % (WATCH_SECONDS.1 - WATCH_SECONDS.0);
-        let more = format!(
-            "watch=true&allowWatchBookmarks=true&timeoutSeconds={seconds}&resourceVersion={}",
-            self.collection.version()
-        );
+        let version = self.collection.version();
+        let seconds = WATCH_SECONDS.0 + version % (WATCH_SECONDS.1 - WATCH_SECONDS.0);
+        let more =
+            format!("watch=true&allowWatchBookmarks=true&timeoutSeconds={seconds}&resourceVersion={version}");
         let (_, answer) = self.ask(false, more).await?;
-        let server = answer.extensions().get::<Server>().copied();
         self.cache.metrics.watches.inc();
         self.live().await?;
+        let opened = clock::monotonic();
+        let ended = self.follow(answer, opened).await?;
+        // The servers close early what they cannot keep up: what comes after that is looked at again.
+        let ran_out = opened.elapsed() >= Duration::from_secs(seconds - 1);
+        self.ran_out.store(ran_out, Ordering::Relaxed);
+        Ok(ended)
+    }
+
+    /// Takes what a watch brings, to its end.
+    async fn follow(&self, answer: Response<Received>, opened: Instant) -> Result<Event, Stop> {
+        let mut outranked = pin!(self.outranked(answer.extensions().get::<Server>().copied()));
         let mut decoder = Decoder::new(self.collection.key().representation.encoding, MAX_FRAME);
         let mut body = answer.into_body();
-        let mut outranked = pin!(self.outranked(server));
-        let opened = clock::monotonic();
-        let mut quiet = true;
+        // One that goes on where the last had run its time has no reason to be doubted.
+        let mut doubted = !self.ran_out.swap(false, Ordering::Relaxed);
         loop {
             let next = tokio::select! {
                 next = body.frame() => next,
                 // Nothing is lost: the next one goes on from here.
                 () = &mut outranked => return Ok(Event::Finished),
-                () = tokio::time::sleep(history::QUIET), if quiet => {
-                    quiet = false;
-                    match self.past(opened).await {
-                        Past::Current => continue,
-                        Past::Lagging => return Ok(Event::Failed),
-                        Past::Back => return Ok(Event::Gone),
-                    }
+                () = tokio::time::sleep(history::QUIET), if doubted => {
+                    self.ask_for_the_time(opened).await?;
+                    doubted = false;
+                    continue;
                 }
             };
-            let Some(frame) = next else { break };
-            quiet = false;
+            let Some(frame) = next else { return Ok(Event::Finished) };
+            doubted = false;
             let chunk = frame.map_err(|_| Stop::Event(Event::Failed))?;
             let Ok(chunk) = chunk.into_data() else { continue };
             decoder.push(chunk);
             self.drain(&mut decoder).await?;
         }
-        Ok(Event::Finished)
+    }
+
+    /// A new watch is silent: nothing happens, or the cloud is at another time than this.
+    async fn ask_for_the_time(&self, opened: Instant) -> Result<(), Stop> {
+        match self.past(opened).await {
+            Past::Current => Ok(()),
+            Past::Lagging => Err(Stop::Event(Event::Failed)),
+            Past::Back => Err(Stop::Event(Event::Gone)),
+        }
     }
 
     async fn live(&self) -> Result<(), Stop> {
