@@ -14,6 +14,9 @@ use crate::config::Lead;
 use crate::wire::{Lease, LeaseSpec};
 use step::{Record, Seen, Step};
 
+/// Tries to give the lease back.
+const RELEASES: usize = 3;
+
 /// Until when this process may write: the proof that every writer asks for before each write.
 #[derive(Clone, Debug, Default)]
 pub struct Leadership(Arc<AtomicU64>);
@@ -89,18 +92,21 @@ impl Candidate {
         }
     }
 
-    /// Gives the lease back, so that the next one need not wait.
+    /// Gives the lease back, so that the next one need not wait. A renewal that was under way may come between.
     pub async fn release(&mut self) {
         self.leadership.until(Duration::ZERO);
-        let Some(mut lease) =
-            self.lease.clone().filter(|l| l.spec.holder_identity.as_deref() == Some(&self.me))
-        else {
-            return;
-        };
-        lease.spec.holder_identity = Some(String::new());
-        lease.spec.lease_duration_seconds = Some(1);
-        if self.within(self.api.replace(&self.name(), &PostParams::default(), &lease)).await.is_some() {
-            tracing::info!("the leader lease is released");
+        for _ in 0..RELEASES {
+            let Some(Some(mut lease)) = self.within(self.api.get_opt(&self.name())).await else { return };
+            if lease.spec.holder_identity.as_ref() != Some(&self.me) {
+                return;
+            }
+            lease.spec.holder_identity = Some(String::new());
+            lease.spec.lease_duration_seconds = Some(1);
+            let (name, params) = (self.name(), PostParams::default());
+            if self.within(self.api.replace(&name, &params, &lease)).await.is_some() {
+                tracing::info!("the leader lease is released");
+                return;
+            }
         }
     }
 

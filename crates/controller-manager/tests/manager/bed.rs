@@ -156,6 +156,16 @@ impl Bed {
         }
     }
 
+    /// Time goes by until it holds: what the manager decides at its looks waits for one after the news came to it.
+    pub async fn until(&self, manager: &Manager, what: &str, holds: impl Fn() -> bool) {
+        let started = Instant::now();
+        while !holds() {
+            assert!(started.elapsed() < SOON, "not within {SOON:?}: {what}");
+            self.pass(manager, 5).await;
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
     /// Every node that lives renews.
     pub fn renew(&self) {
         let now = self.clock.now().since_start.as_secs();

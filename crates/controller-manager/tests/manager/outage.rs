@@ -119,10 +119,10 @@ async fn a_dead_node_is_emptied_when_its_time_is_over_and_not_before() {
     bed.give_up("n");
     bed.pass(&manager, 50).await;
     until("marks", || bed.mark("web").is_some()).await;
-    bed.pass(&manager, 590).await;
+    bed.pass(&manager, 580).await;
     let gone = |pod: &str| bed.pod_now(pod)["metadata"]["deletionTimestamp"].is_string();
     assert!(!gone("web") && !gone("short"), "a few seconds too early");
-    bed.pass(&manager, 15).await;
+    bed.pass(&manager, 20).await;
     until("deletions", || gone("web") && gone("short")).await;
     assert_eq!(Bed::condition(&bed.pod_now("web"), "DisruptionTarget").as_deref(), Some("True"));
     bed.pass(&manager, 20).await;

@@ -27,7 +27,7 @@ async fn prepared(nodes: usize, spec: Value) -> (Bed, crate::bed::Manager, Vec<S
     }
     let manager = bed.manager(&[]).await;
     bed.pass(&manager, 5).await;
-    until("the first status", || status(&bed, "shop")["readyNodeNum"] == nodes).await;
+    bed.until(&manager, "the first status", || status(&bed, "shop")["readyNodeNum"] == nodes).await;
     (bed, manager, names)
 }
 
@@ -49,12 +49,12 @@ async fn nodes_are_given_what_their_pool_has_and_it_is_put_right() {
     assert_eq!(bed.node_now("n")["metadata"]["annotations"]["owner"], "x");
     bed.api.modify("nodes", "", "n", |n| n["metadata"]["labels"]["site"] = "b".into());
     until("drift", || has("site").as_deref() == Some("a")).await;
-    until("the count", || status(&bed, "shop")["nodes"] == json!(["n"])).await;
+    bed.until(&manager, "the count", || status(&bed, "shop")["nodes"] == json!(["n"])).await;
     bed.api.modify("nodes", "", "n", |n| drop(n["metadata"]["labels"].as_object_mut().unwrap().remove(POOL)));
     until("it has left", || has("site").is_none()).await;
     until("no taints", || bed.node_now("n")["spec"]["taints"].as_array().is_none_or(Vec::is_empty)).await;
     bed.pass(&manager, 5).await;
-    until("the count", || status(&bed, "shop")["nodes"] == json!([])).await;
+    bed.until(&manager, "the count", || status(&bed, "shop")["nodes"] == json!([])).await;
     manager.stop().await;
 }
 
@@ -63,7 +63,7 @@ async fn one_silent_node_of_a_healthy_pool_is_judged_by_its_own_word() {
     let (bed, manager, names) = prepared(4, json!({})).await;
     bed.give_up(&names[0]);
     bed.pass(&manager, 60).await;
-    until("the count", || status(&bed, "shop")["disconnectedNodeNum"] == 1).await;
+    bed.until(&manager, "the count", || status(&bed, "shop")["disconnectedNodeNum"] == 1).await;
     assert_eq!(bed.mark(&names[0]), None);
     assert_eq!(cut(&bed, "shop"), None);
     manager.stop().await;
@@ -75,8 +75,8 @@ async fn a_pool_that_falls_silent_as_a_whole_is_left_alone_until_its_maximum() {
     let (bed, manager, names) = prepared(3, spec).await;
     names.iter().for_each(|n| bed.give_up(n));
     bed.pass(&manager, 10).await;
-    until("cut", || cut(&bed, "shop").as_deref() == Some("True")).await;
-    until("marks", || names.iter().all(|n| bed.mark(n).is_some())).await;
+    bed.until(&manager, "cut", || cut(&bed, "shop").as_deref() == Some("True")).await;
+    bed.until(&manager, "marks", || names.iter().all(|n| bed.mark(n).is_some())).await;
     until("no timers", || names.iter().all(|n| bed.tolerates(n) == [None, None])).await;
     bed.pass(&manager, 600).await;
     let alive = |pod: &str| bed.pod_now(pod)["metadata"]["deletionTimestamp"].is_null();
@@ -87,7 +87,7 @@ async fn a_pool_that_falls_silent_as_a_whole_is_left_alone_until_its_maximum() {
         bed.accept(name);
     }
     bed.pass(&manager, 15).await;
-    until("healed", || cut(&bed, "shop").as_deref() == Some("False")).await;
+    bed.until(&manager, "healed", || cut(&bed, "shop").as_deref() == Some("False")).await;
     bed.pass(&manager, 35).await;
     assert!(alive(&names[0]), "its minute has only begun");
     bed.pass(&manager, 40).await;
@@ -103,7 +103,7 @@ async fn the_maximum_of_a_cut_pool_is_an_end() {
     let (bed, manager, names) = prepared(2, spec).await;
     names.iter().for_each(|n| bed.give_up(n));
     bed.pass(&manager, 10).await;
-    until("marks", || names.iter().all(|n| bed.mark(n).is_some())).await;
+    bed.until(&manager, "marks", || names.iter().all(|n| bed.mark(n).is_some())).await;
     bed.pass(&manager, 330).await;
     until("emptied", || names.iter().all(|n| bed.pod_now(n)["metadata"]["deletionTimestamp"].is_string()))
         .await;
@@ -125,7 +125,7 @@ async fn the_hubs_word_is_counted_and_told() {
     say(&names[0], "True");
     say(&names[1], "False");
     bed.pass(&manager, 5).await;
-    until("the count", || status(&bed, "shop")["autonomousNodeNum"] == 1).await;
+    bed.until(&manager, "the count", || status(&bed, "shop")["autonomousNodeNum"] == 1).await;
     until("events", || bed.told(&names[1]) == ["NotReadyForAutonomy"]).await;
     assert!(bed.told(&names[0]).is_empty());
     assert!(manager.context.metrics.page().contains("autonomy_nodes{status=\"True\"} 1"));
