@@ -35,13 +35,13 @@ pub fn go(source: &Path, name: &str, cache: &Path) -> Result<PathBuf> {
     Ok(binary)
 }
 
-/// Builds the hub with cargo and returns its path.
-pub fn hub(top: &Path) -> Result<PathBuf> {
+/// Builds a binary of the workspace with cargo and returns its path.
+pub fn cargo(top: &Path, package: &str, name: &str) -> Result<PathBuf> {
     let mut cargo = Command::new("cargo");
-    cargo.args(["build", "--release", "-p", "yurt-hub", "--bin", "yurthub"]).current_dir(top);
+    cargo.args(["build", "--release", "-p", package, "--bin", name]).current_dir(top);
     succeed(&mut cargo)?;
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| top.join("target"), PathBuf::from);
-    let binary = top.join(target).join("release/yurthub");
+    let binary = top.join(target).join("release").join(name);
     if !binary.exists() {
         bail!("cargo built no {}", binary.display());
     }

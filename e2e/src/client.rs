@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 /// What built-in clients of Kubernetes send.
 pub const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
-const LIMIT: Duration = Duration::from_secs(15);
+pub(crate) const LIMIT: Duration = Duration::from_secs(15);
 
 /// The client certificate that a client presents: PEM of the chain and of the key.
 #[derive(Debug, Clone)]
@@ -93,9 +93,10 @@ impl Request {
         format!("{} {}", self.method, self.path)
     }
 
-    fn bytes(&self, host: SocketAddr) -> Vec<u8> {
+    /// As it goes over the wire; `connection` is `close` or `keep-alive`.
+    pub(crate) fn bytes(&self, host: SocketAddr, connection: &str) -> Vec<u8> {
         let mut head = format!(
-            "{} {} HTTP/1.1\r\nHost: {host}\r\nAccept: {}\r\nUser-Agent: yurt-e2e\r\nConnection: close\r\n",
+            "{} {} HTTP/1.1\r\nHost: {host}\r\nAccept: {}\r\nUser-Agent: yurt-e2e\r\nConnection: {connection}\r\n",
             self.method, self.path, self.accept
         );
         let body = match &self.body {
@@ -215,25 +216,37 @@ impl Client {
     }
 
     fn open(&self, request: &Request, limit: Duration) -> Result<Connection> {
+        let mut connection = self.connect(limit)?;
+        connection.get_mut().write_all(&request.bytes(self.address, "close"))?;
+        connection.get_mut().flush()?;
+        Ok(connection)
+    }
+
+    /// Where its server is.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// A connection on which nothing was sent yet; a read on it waits up to `limit`.
+    pub(crate) fn connect(&self, limit: Duration) -> Result<Connection> {
         let socket = TcpStream::connect_timeout(&self.address, LIMIT)
             .with_context(|| format!("connecting to {}", self.address))?;
         socket.set_read_timeout(Some(limit))?;
         socket.set_write_timeout(Some(LIMIT))?;
         socket.set_nodelay(true)?;
-        let mut transport: Box<dyn Transport> = match &self.tls {
+        let transport: Box<dyn Transport> = match &self.tls {
             Some(config) => {
                 let name = ServerName::from(self.address.ip());
                 Box::new(StreamOwned::new(ClientConnection::new(Arc::clone(config), name)?, socket))
             }
             None => Box::new(socket),
         };
-        transport.write_all(&request.bytes(self.address))?;
-        transport.flush()?;
         Ok(BufReader::new(transport))
     }
 }
 
-fn read_head(connection: &mut Connection) -> Result<(u16, Vec<(String, String)>)> {
+/// The status and the headers of an answer.
+pub(crate) fn read_head(connection: &mut Connection) -> Result<(u16, Vec<(String, String)>)> {
     let first = read_line(connection).context("reading the status line")?;
     let status = first.split(' ').nth(1).and_then(|code| code.parse().ok());
     let status = status.with_context(|| format!("not HTTP: {first:?}"))?;
@@ -249,7 +262,12 @@ fn read_head(connection: &mut Connection) -> Result<(u16, Vec<(String, String)>)
     }
 }
 
-fn read_body(connection: &mut Connection, headers: &[(String, String)], status: u16) -> Result<Vec<u8>> {
+/// The whole body of an answer with those headers.
+pub(crate) fn read_body(
+    connection: &mut Connection,
+    headers: &[(String, String)],
+    status: u16,
+) -> Result<Vec<u8>> {
     let header = |wanted: &str| headers.iter().find(|(name, _)| name == wanted).map(|(_, value)| value);
     let mut body = Vec::new();
     if header("transfer-encoding").is_some_and(|value| value.contains("chunked")) {

@@ -17,8 +17,9 @@ pub const LOCAL: &str = "https://127.0.0.1:6443";
 /// The apiserver's port on every address.
 pub const PORT: u16 = 6443;
 const ETCD: &str = "http://127.0.0.1:2379";
+const CONTROLLER_MANAGER: &str = "kube-controller-manager";
 const COMPONENTS: [&str; 5] =
-    ["kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy"];
+    ["kube-apiserver", CONTROLLER_MANAGER, "kube-scheduler", "kubelet", "kube-proxy"];
 
 /// A running control plane; it ends when dropped.
 pub struct Cluster {
@@ -30,6 +31,7 @@ pub struct Cluster {
     pub admin_config: PathBuf,
     /// The folder with one name per Kubernetes component.
     pub programs: PathBuf,
+    logs: PathBuf,
     running: Vec<Running>,
 }
 
@@ -42,14 +44,15 @@ impl Cluster {
         let admin_config = pki.kubeconfig("admin.conf", "admin", LOCAL, &pki.certificate("ca"))?;
         let identity = Identity::certificate(&pki, "admin")?;
         let admin = Client::new("127.0.0.1", PORT, &pki.certificate("ca"), &identity)?;
-        let mut cluster = Cluster { pki, admin, admin_config, programs, running: Vec::new() };
-        cluster.run(Program::new(&settings.etcd, logs, etcd_flags(&run.join("etcd"))))?;
-        cluster.component("kube-apiserver", logs, apiserver_flags(&cluster.pki))?;
+        let logs = logs.to_path_buf();
+        let mut cluster = Cluster { pki, admin, admin_config, programs, logs, running: Vec::new() };
+        cluster.run(Program::new(&settings.etcd, &cluster.logs, etcd_flags(&run.join("etcd"))))?;
+        cluster.component("kube-apiserver", apiserver_flags(&cluster.pki))?;
         cluster.wait_until_ready()?;
         let flags = controller_manager_flags(&cluster.pki)?;
-        cluster.component("kube-controller-manager", logs, flags)?;
+        cluster.component(CONTROLLER_MANAGER, flags)?;
         let flags = scheduler_flags(&cluster.pki)?;
-        cluster.component("kube-scheduler", logs, flags)?;
+        cluster.component("kube-scheduler", flags)?;
         Ok(cluster)
     }
 
@@ -63,8 +66,18 @@ impl Cluster {
         self.running.iter().map(Running::id)
     }
 
-    fn component(&mut self, name: &str, logs: &Path, flags: Vec<String>) -> Result<()> {
-        self.run(Program::new(&self.programs.join(name), logs, flags))
+    /// Starts the controller manager anew, with these flags after its usual ones. A node's power cut spares
+    /// the new process once `Node::spare` was told.
+    pub fn restart_controller_manager(&mut self, more: &[String]) -> Result<()> {
+        let path = self.programs.join(CONTROLLER_MANAGER);
+        self.running.retain(|running| running.program().path != path);
+        let mut flags = controller_manager_flags(&self.pki)?;
+        flags.extend_from_slice(more);
+        self.component(CONTROLLER_MANAGER, flags)
+    }
+
+    fn component(&mut self, name: &str, flags: Vec<String>) -> Result<()> {
+        self.run(Program::new(&self.programs.join(name), &self.logs, flags))
     }
 
     fn run(&mut self, program: Program) -> Result<()> {

@@ -22,6 +22,7 @@ mod pods;
 mod process;
 mod protobuf;
 mod report;
+mod session;
 mod settings;
 mod stream;
 mod wait;

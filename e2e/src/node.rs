@@ -92,6 +92,12 @@ impl Node {
         Ok(node)
     }
 
+    /// Says anew which processes are the control plane's, after one of them was started again.
+    pub fn spare(&mut self, cluster: &Cluster) -> Result<()> {
+        self.spared = spared(cluster)?;
+        Ok(())
+    }
+
     /// The folder of static pods.
     pub fn manifests(&self) -> PathBuf {
         self.folder.join("manifests")

@@ -68,6 +68,11 @@ impl Running {
         }
     }
 
+    /// What was started.
+    pub fn program(&self) -> &Program {
+        &self.program
+    }
+
     /// The process id.
     pub fn id(&self) -> u32 {
         self.child.id()

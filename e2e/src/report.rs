@@ -52,15 +52,13 @@ impl Report {
                 println!("FAILED {name} ({:.0} s): {error:#}", took.as_secs_f64());
             }
         }
-        let ok = outcome.is_ok();
+        self.cell(&format!("case {name}"), outcome.is_ok());
+    }
+
+    /// Notes a part of a case that prints its own table, as passed or not.
+    pub fn cell(&mut self, name: &str, ok: bool) {
         let value = f64::from(u8::from(ok));
-        self.entries.push(Entry {
-            name: format!("case {name}"),
-            value,
-            unit: "passed",
-            limit: Some(1.0),
-            ok,
-        });
+        self.entries.push(Entry { name: name.to_string(), value, unit: "passed", limit: Some(1.0), ok });
     }
 
     /// Writes the file, prints the closing line and returns the number of failed cases.

@@ -24,6 +24,9 @@ pub struct RunArgs {
     /// The hub's binary; without it cargo builds crates/hub.
     #[arg(long, value_name = "PATH")]
     hub: Option<PathBuf>,
+    /// The controller manager's binary; without it cargo builds crates/controller-manager.
+    #[arg(long, value_name = "PATH")]
+    manager: Option<PathBuf>,
     /// Runs only the cases whose name contains this; may be given more than once.
     #[arg(long, value_name = "NAME")]
     only: Vec<String>,
@@ -52,6 +55,10 @@ pub struct Settings {
     pub kubectl: PathBuf,
     /// The hub under test.
     pub hub: PathBuf,
+    /// The controller manager under test.
+    pub manager: PathBuf,
+    /// The folder of its manifests.
+    pub deploy: PathBuf,
     /// Parts of the names of the cases to run; empty for all.
     pub only: Vec<String>,
     /// Boots of each kind in the timing.
@@ -76,10 +83,9 @@ pub fn prepare(args: &RunArgs) -> Result<Settings> {
     let cache = binaries::cache()?;
     let kubernetes = binaries::go(&top.join("e2e/kubernetes"), "kubernetes", &cache)?;
     let etcd = binaries::go(&top.join("e2e/etcd"), "etcd", &cache)?;
-    let hub = match &args.hub {
-        Some(path) => path.canonicalize().with_context(|| format!("--hub {}", path.display()))?,
-        None => binaries::hub(&top)?,
-    };
+    let hub = given_or_built(args.hub.as_deref(), &top, "yurt-hub", "yurthub")?;
+    let manager = "yurt-controller-manager";
+    let manager = given_or_built(args.manager.as_deref(), &top, manager, manager)?;
     let settings = Settings {
         run: top.join("target/e2e").join(run_name()),
         report: top.join("target/report/e2e.json"),
@@ -92,10 +98,19 @@ pub fn prepare(args: &RunArgs) -> Result<Settings> {
         kubernetes,
         etcd,
         hub,
+        manager,
+        deploy: top.join("deploy"),
     };
     std::fs::create_dir_all(&settings.run)?;
     std::fs::write(settings.file(), serde_json::to_vec_pretty(&settings)?)?;
     Ok(settings)
+}
+
+fn given_or_built(given: Option<&Path>, top: &Path, package: &str, binary: &str) -> Result<PathBuf> {
+    match given {
+        Some(path) => path.canonicalize().with_context(|| path.display().to_string()),
+        None => binaries::cargo(top, package, binary),
+    }
 }
 
 /// Reads the settings that `run` left for the processes inside.

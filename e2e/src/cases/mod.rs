@@ -5,6 +5,7 @@ mod black_hole;
 mod boot_requests;
 mod cold_boot;
 mod coming_home;
+mod eviction;
 mod kubectl;
 mod native;
 mod refused;
@@ -24,7 +25,7 @@ struct Case {
     run: fn(&mut World) -> Result<()>,
 }
 
-const CASES: [Case; 9] = [
+const CASES: [Case; 10] = [
     Case { name: "native-boot", run: native::run },
     Case { name: "register", run: register::run },
     Case { name: "kubectl", run: kubectl::run },
@@ -34,6 +35,8 @@ const CASES: [Case; 9] = [
     Case { name: "refused", run: refused::run },
     Case { name: "coming-home", run: coming_home::run },
     Case { name: "timing", run: timing::run },
+    // The last one: it leaves the node without power.
+    Case { name: "eviction", run: eviction::run },
 ];
 
 /// Runs the wanted cases, reports and returns how many failed.

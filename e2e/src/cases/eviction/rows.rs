@@ -1,0 +1,194 @@
+//! Rows beside the matrix: what has to work although nodes are protected, and what must not be protected.
+//! They share one outage.
+
+use super::objects::{self, AUTONOMY, BEHAVIOUR, GROUP, NAMESPACE, NodeSpec, path};
+use super::plan::{GRACE, SLACK, TOLERATION};
+use super::stage::Stage;
+use crate::client::Request;
+use anyhow::{Context, Result, bail};
+use serde_json::json;
+use std::time::Duration;
+
+/// After the stock eviction was due.
+const MARGIN: Duration = Duration::from_secs(4);
+
+/// A row's name, what it expects, and what came of it.
+pub struct Row {
+    /// What the row is about.
+    pub name: &'static str,
+    /// What is expected.
+    pub expected: &'static str,
+    /// Nothing when it came, else what came instead.
+    pub got: Result<()>,
+}
+
+/// The nodes of the rows: name, autonomy.
+const NODES: [(&str, Option<&str>); 8] = [
+    ("plain", None),
+    ("switched-on", None),
+    ("unparsable", Some("soon")),
+    ("deleted", Some("24h")),
+    ("rolling", Some("24h")),
+    ("rolling-well", None),
+    ("unready-well", Some("24h")),
+    ("crashing", Some("24h")),
+];
+
+/// Runs the rows; their nodes belong to that wave.
+pub fn run(stage: &Stage, wave: &str) -> Result<Vec<Row>> {
+    set_up(stage, wave)?;
+    let silent: Vec<String> =
+        NODES.iter().filter(|(name, _)| !name.ends_with("-well")).map(|(name, _)| node(name)).collect();
+    stage.fleet.silence(silent.iter().cloned());
+    let tainted = stage.tainted(&silent, GRACE + SLACK)?;
+    act(stage)?;
+    stage.wait_until(tainted + TOLERATION + MARGIN);
+    let mut rows = look(stage);
+    stage.fleet.answer(silent);
+    rows.push(row("autonomy switched on in mid-outage", "kept, the same pod ready after it", home(stage)));
+    Ok(rows)
+}
+
+fn set_up(stage: &Stage, wave: &str) -> Result<()> {
+    let nodes = NODES.map(|(name, autonomy)| NodeSpec {
+        name: node(name),
+        group: group(name),
+        wave: wave.to_string(),
+        pool: None,
+        autonomy: autonomy.map(str::to_string),
+    });
+    stage.create_nodes(&nodes)?;
+    let mut objects = vec![(path("apps/v1", "deployments"), objects::deployment(&group("rolling"), 1))];
+    for (name, _) in NODES.iter().filter(|(name, _)| !name.starts_with("rolling")) {
+        let mut pod = objects::pod(&group(name), &group(name), "bare", TOLERATION);
+        if *name == "crashing" {
+            pod["metadata"]["annotations"] = json!({BEHAVIOUR: "crashing"});
+        }
+        objects.push((path("v1", "pods"), pod));
+        objects.push((path("v1", "services"), objects::service(&group(name))));
+    }
+    stage.create(objects)?;
+    stage.expect("the rows' pods to run", SLACK + SLACK, |stage| {
+        for (name, _) in NODES.iter().filter(|(name, _)| !matches!(*name, "rolling-well" | "crashing")) {
+            only_pod(stage, name).and_then(|pod| is(pod.ready, "ready")).context(*name)?;
+        }
+        only_pod(stage, "crashing").and_then(|pod| is(!pod.node.is_empty(), "bound"))
+    })
+}
+
+/// What people and owners do during the outage.
+fn act(stage: &Stage) -> Result<()> {
+    let annotate = json!({"metadata": {"annotations": {AUTONOMY: "24h"}}});
+    stage.patch(&format!("/api/v1/nodes/{}", node("switched-on")), &annotate)?;
+    let fails = json!({"metadata": {"annotations": {BEHAVIOUR: "unready"}}});
+    stage.patch(&pod_path("unready-well"), &fails)?;
+    // The pods are protected by now, so that deleting one goes against its protection.
+    stage.expect("the pods of autonomous nodes to be served again", SLACK, |stage| {
+        let (served, record) = (stage.served()?, stage.fleet.record());
+        let deleted = group("deleted");
+        let (uid, _) = record.of(&deleted, "bare").next().context("no pod")?;
+        is(served.contains(uid), "served")
+    })?;
+    let well = json!({"metadata": {"labels": {GROUP: group("rolling")}}});
+    stage.patch(&format!("/api/v1/nodes/{}", node("rolling-well")), &well)?;
+    let template = json!({"spec": {"template": {"metadata": {"annotations": {"e2e.yurt/version": "2"}}}}});
+    let deployment = format!("deployments/{}-deployment", group("rolling"));
+    stage.patch(&path("apps/v1", &deployment), &template)?;
+    let request = Request::new("DELETE", pod_path("deleted")).body("application/json", "{}");
+    let answer = stage.session().send(&request)?;
+    answer.success().context("a user's deletion of a protected pod").map(drop)
+}
+
+fn look(stage: &Stage) -> Vec<Row> {
+    vec![
+        row("a node without autonomy", "evicted", gone(stage, "plain")),
+        row("an unparsable duration", "evicted, an Event on the node", unparsable(stage)),
+        row("kubectl delete of a protected pod", "deleted", gone(stage, "deleted")),
+        row("a rolling update by the owner", "old pod deleted, new one ready", rolled(stage)),
+        row("an unready pod of a connected node", "out of the Service", dropped(stage)),
+        row("a crash-looping pod of a cut node", "kept, never ready", crashing(stage)),
+    ]
+}
+
+fn row(name: &'static str, expected: &'static str, got: Result<()>) -> Row {
+    Row { name, expected, got }
+}
+
+fn gone(stage: &Stage, name: &str) -> Result<()> {
+    stage.expect("its deletion", SLACK, |stage| {
+        let record = stage.fleet.record();
+        let group = group(name);
+        let (_, seen) = record.of(&group, "bare").next().context("no pod")?;
+        is(seen.deleted.is_some(), "deleted")
+    })
+}
+
+fn unparsable(stage: &Stage) -> Result<()> {
+    gone(stage, "unparsable")?;
+    stage.expect("an Event", SLACK, |stage| {
+        let selector = format!("involvedObject.kind%3DNode,involvedObject.name%3D{}", node("unparsable"));
+        let list = stage.session().object(&format!("/api/v1/events?fieldSelector={selector}"))?;
+        let events = list["items"].as_array().into_iter().flatten();
+        let mut texts = events.filter_map(|event| event["message"].as_str());
+        is(texts.any(|text| text.contains("soon")), "told in an Event that quotes the value")
+    })
+}
+
+fn rolled(stage: &Stage) -> Result<()> {
+    stage.expect("the update", SLACK, |stage| {
+        let record = stage.fleet.record();
+        let group = group("rolling");
+        let pods: Vec<_> = record.of(&group, "deployment").map(|(_, seen)| seen).collect();
+        is(
+            pods.iter().any(|pod| pod.node == node("rolling") && pod.deleted.is_some()),
+            "rid of the old pod",
+        )?;
+        is(pods.iter().any(|pod| pod.node == node("rolling-well") && pod.ready), "running the new pod")
+    })
+}
+
+fn dropped(stage: &Stage) -> Result<()> {
+    let (served, record) = (stage.served()?, stage.fleet.record());
+    let group = group("unready-well");
+    let (uid, seen) = record.of(&group, "bare").next().context("no pod")?;
+    is(!served.contains(uid), "out of the Service")?;
+    is(!seen.ready, "not ready")?;
+    is(seen.deleted.is_none(), "there")
+}
+
+fn crashing(stage: &Stage) -> Result<()> {
+    let pod = only_pod(stage, "crashing")?;
+    is(!pod.ever_ready, "never ready")
+}
+
+fn home(stage: &Stage) -> Result<()> {
+    only_pod(stage, "switched-on")?;
+    stage.expect("its pod to be ready", SLACK, |stage| {
+        only_pod(stage, "switched-on").and_then(|pod| is(pod.ready, "ready"))
+    })
+}
+
+/// The one pod of a group; an error when it was deleted.
+fn only_pod(stage: &Stage, name: &str) -> Result<super::record::Seen> {
+    let (record, group) = (stage.fleet.record(), group(name));
+    let workload = if name == "rolling" { "deployment" } else { "bare" };
+    let (_, seen) = record.of(&group, workload).next().context("no pod")?;
+    is(seen.deleted.is_none(), "there")?;
+    Ok(seen.clone())
+}
+
+fn is(met: bool, what: &str) -> Result<()> {
+    if met { Ok(()) } else { bail!("it is not {what}") }
+}
+
+fn node(name: &str) -> String {
+    format!("rows-{name}")
+}
+
+fn group(name: &str) -> String {
+    format!("rows-{name}")
+}
+
+fn pod_path(name: &str) -> String {
+    format!("/api/v1/namespaces/{NAMESPACE}/pods/{}", group(name))
+}
