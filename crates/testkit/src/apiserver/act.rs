@@ -7,6 +7,7 @@ use yurt_api::{proto, resource::TypeMeta};
 
 use super::{
     authorize::{Attributes, forbidden},
+    certificate,
     delete::{DeleteOptions, Deleted, delete, success},
     discovery,
     error::Refusal,
@@ -74,6 +75,13 @@ async fn resource(server: &Arc<Server>, id: u64, mut call: Call, target: Target)
             .copied()
             .ok_or_else(|| Refusal::not_acceptable(&[JSON]))?;
         return watch::watch(server, &kind, selection, &query, media).await.map(Reply::Raw);
+    }
+    if certificate::is_request(&kind) && target.subresource.as_deref() == Some(certificate::APPROVAL) {
+        let key = Write { kind: &kind, target: &target, dry_run: false }.key();
+        if verb != "get" {
+            certificate::may_approve(server, &call.principal, &kind, &key)?;
+        }
+        return stored(server, call, &kind, &target, verb, selection, &query).await;
     }
     if let Some(subresource) = target.subresource.clone().filter(|s| s != "status") {
         return self::subresource(server, &mut call, &kind, &target, &subresource, &query);
@@ -163,7 +171,13 @@ async fn stored(
         "get" => list::get(server, kind, &write.key(), query).await.map(object(200)),
         "list" => list::list(server, kind, &selection, query).await.map(Reply::List),
         "create" if kind.namespaced && target.namespace.is_none() => Err(Refusal::method_not_allowed()),
-        "create" => server.write(|s| write.create(s, call.body)).map(object(201)),
+        "create" => {
+            let mut body = call.body;
+            if certificate::is_request(kind) {
+                certificate::sign(&mut body, &call.principal);
+            }
+            server.write(|s| write.create(s, body)).map(object(201))
+        }
         "update" => server.write(|s| write.update(s, call.body)).map(|(code, o)| object(code)(o)),
         "patch" => {
             let content_type = call.headers.get(http::header::CONTENT_TYPE).and_then(|v| v.to_str().ok());

@@ -24,6 +24,7 @@ pub mod act;
 pub mod audit;
 pub mod auth;
 pub mod authorize;
+pub mod certificate;
 pub mod defaults;
 pub mod delete;
 pub mod discovery;

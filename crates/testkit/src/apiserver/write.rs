@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::{
-    defaults,
+    certificate, defaults,
     error::Refusal,
     object::{Key, Object},
     registry::Kind,
@@ -194,22 +194,30 @@ impl Write<'_> {
         for field in ["kind", "apiVersion"] {
             new.as_object_mut().expect("an object").shift_remove(field);
         }
-        let mut merged = if self.target.subresource.as_deref() == Some("status") {
-            let mut merged = previous.clone();
-            take(&mut merged, &new, "status");
-            if !self.kind.custom {
-                take(&mut merged["metadata"], &new["metadata"], "labels");
-                take(&mut merged["metadata"], &new["metadata"], "annotations");
+        let mut merged = match self.target.subresource.as_deref() {
+            Some(certificate::APPROVAL) => certificate::approved(previous, &new),
+            Some("status") => self.with_status(previous, &new),
+            _ => {
+                if self.kind.status {
+                    take(&mut new, previous, "status");
+                }
+                new
             }
-            merged
-        } else {
-            if self.kind.status {
-                take(&mut new, previous, "status");
-            }
-            new
         };
         for field in KEPT {
             take(&mut merged["metadata"], &previous["metadata"], field);
+        }
+        merged
+    }
+}
+
+impl Write<'_> {
+    fn with_status(&self, previous: &Value, new: &Value) -> Value {
+        let mut merged = previous.clone();
+        take(&mut merged, new, "status");
+        if !self.kind.custom {
+            take(&mut merged["metadata"], &new["metadata"], "labels");
+            take(&mut merged["metadata"], &new["metadata"], "annotations");
         }
         merged
     }

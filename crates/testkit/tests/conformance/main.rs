@@ -4,6 +4,7 @@
 //! Each check works in a namespace of its own and leaves the cluster as it was.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod certificates;
 mod conditions;
 mod discovery;
 mod lists;
@@ -136,5 +137,6 @@ mod check {
         media: protobuf_says_the_same, metadata_alone, tables_have_rows, protobuf_watches, protobuf_bodies, unknown_types_are_406;
         discovery: groups_and_resources, aggregated_lists_say_the_same, version_and_health, openapi_has_etags, reviews_answer;
         conditions: statuses_have_their_shape, headers_are_there;
+        certificates: who_asks_is_written_by_the_server, an_approval_changes_conditions_alone;
     }
 }

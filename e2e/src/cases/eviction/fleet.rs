@@ -190,7 +190,7 @@ fn run_pod(session: &mut Session, pod: &Value) -> Result<()> {
 /// A pod that went meanwhile, or was replaced by one of its name, is no trouble.
 fn may_be_gone(status: u16) -> Result<()> {
     match status {
-        200..300 | 404 | 409 => Ok(()),
+        200..300 | 404 | 409 | 422 => Ok(()),
         _ => bail!("a pod's write was answered {status}"),
     }
 }
