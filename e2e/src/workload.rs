@@ -46,14 +46,14 @@ pub fn write_static_pod(folder: &Path) -> Result<()> {
     let pod = json!({
         "apiVersion": "v1", "kind": "Pod",
         "metadata": {"name": "static", "namespace": NAMESPACE},
-        "spec": {"containers": [container()], "terminationGracePeriodSeconds": 1},
+        "spec": {"containers": [web()], "terminationGracePeriodSeconds": 1},
     });
     crate::files::write(&folder.join("static.json"), serde_json::to_vec_pretty(&pod)?)
 }
 
 /// A pod of its own, bound to the node, with `environment` from that ConfigMap if one is named.
 pub fn bare_pod(name: &str, config_map: Option<&str>) -> Value {
-    let mut container = container();
+    let mut container = web();
     if let Some(config_map) = config_map {
         container["envFrom"] = json!([{"configMapRef": {"name": config_map}}]);
     }
@@ -79,7 +79,7 @@ pub fn object(version: &str, kind: &str, name: &str, content: Value) -> Value {
 }
 
 fn deployment() -> Value {
-    let mut container = container();
+    let mut container = web();
     container["env"] = json!([
         {"name": "GREETING", "valueFrom": {"configMapKeyRef": {"name": "web", "key": "greeting"}}},
     ]);
@@ -116,7 +116,8 @@ fn operator() -> [Value; 2] {
     [object("v1", "ServiceAccount", OPERATOR, json!({})), binding]
 }
 
-fn container() -> Value {
+/// The container of every pod: a web server with a readiness probe.
+pub fn web() -> Value {
     json!({
         "name": "web", "image": WEB, "imagePullPolicy": "Never",
         "readinessProbe": {"httpGet": {"path": "/", "port": 8080}, "periodSeconds": 1},

@@ -25,7 +25,7 @@ struct Case {
     run: fn(&mut World) -> Result<()>,
 }
 
-const CASES: [Case; 10] = [
+const CASES: [Case; 11] = [
     Case { name: "native-boot", run: native::run },
     Case { name: "register", run: register::run },
     Case { name: "kubectl", run: kubectl::run },
@@ -35,8 +35,9 @@ const CASES: [Case; 10] = [
     Case { name: "refused", run: refused::run },
     Case { name: "coming-home", run: coming_home::run },
     Case { name: "timing", run: timing::run },
-    // The last one: it leaves the node without power.
+    // Without yurt-controller-manager's objects in the cluster first: it has the control.
     Case { name: "eviction", run: eviction::run },
+    Case { name: "eviction-kubelet", run: eviction::kubelet::run },
 ];
 
 /// Runs the wanted cases, reports and returns how many failed.

@@ -1,11 +1,11 @@
 //! yurt-controller-manager under test: instances of the real binary with the rights of its own manifests, killed
 //! and started as the waves ask.
 
-use super::plan::GRACE;
-use super::stage::Stage;
+use crate::client::Client;
 use crate::cluster::{Cluster, LOCAL};
 use crate::pki;
 use crate::process::{Program, Running};
+use crate::wait::until_slowly;
 use crate::world::World;
 use anyhow::{Context, Result, bail};
 use serde_json::json;
@@ -15,6 +15,7 @@ use std::time::Duration;
 /// Where its lease and its ServiceAccount are.
 const NAMESPACE: &str = "kube-system";
 const NAME: &str = "yurt-controller-manager";
+const LOOK: Duration = Duration::from_millis(200);
 /// How long a start or a change of the leader may take.
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -23,19 +24,23 @@ pub struct Controller {
     program: PathBuf,
     logs: PathBuf,
     config: PathBuf,
+    admin: Client,
+    grace: Duration,
     started: usize,
     running: Vec<Running>,
 }
 
 impl Controller {
-    /// Applies the manifests of `deploy/`; nothing runs yet.
-    pub fn install(world: &World) -> Result<Controller> {
+    /// Applies the manifests of `deploy/`; nothing runs yet. A node counts as disconnected after `grace`.
+    pub fn install(world: &World, grace: Duration) -> Result<Controller> {
         let deploy = world.settings.deploy.display().to_string();
         world.kubectl.run(&["apply", "-k", &deploy])?;
         Ok(Controller {
             program: world.settings.manager.clone(),
             logs: world.settings.run.join("logs"),
             config: kubeconfig(&world.cluster)?,
+            admin: world.cluster.admin.clone(),
+            grace,
             started: 0,
             running: Vec::new(),
         })
@@ -51,34 +56,34 @@ impl Controller {
     }
 
     /// Waits until one of the instances leads: its process id.
-    pub fn wait_for_leader(&mut self, stage: &Stage) -> Result<u32> {
-        self.wait_for(stage, |_| true)
+    pub fn wait_for_leader(&mut self) -> Result<u32> {
+        self.wait_for(|_| true)
     }
 
     /// Kills the leader as a lost machine would, and starts it again.
-    pub fn restart_leader(&mut self, stage: &Stage) -> Result<()> {
-        self.kill_leader(stage)?;
+    pub fn restart_leader(&mut self) -> Result<()> {
+        self.kill_leader()?;
         self.start()
     }
 
     /// Kills the leader and waits until another instance leads.
-    pub fn change_leader(&mut self, stage: &Stage) -> Result<()> {
-        let killed = self.kill_leader(stage)?;
-        self.wait_for(stage, |process| process != killed).map(drop)
+    pub fn change_leader(&mut self) -> Result<()> {
+        let killed = self.kill_leader()?;
+        self.wait_for(|process| process != killed).map(drop)
     }
 
-    fn kill_leader(&mut self, stage: &Stage) -> Result<u32> {
-        let leader = self.wait_for_leader(stage)?;
+    fn kill_leader(&mut self) -> Result<u32> {
+        let leader = self.wait_for_leader()?;
         // Dropping kills.
         self.running.retain(|running| running.id() != leader);
         Ok(leader)
     }
 
-    fn wait_for(&mut self, stage: &Stage, wanted: impl Fn(u32) -> bool) -> Result<u32> {
+    fn wait_for(&mut self, wanted: impl Fn(u32) -> bool) -> Result<u32> {
         let lease = format!("/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases/{NAME}");
-        stage.expect("an instance of the controller to lead", LIMIT, |stage| {
+        until_slowly("an instance of the controller to lead", LIMIT, LOOK, || {
             self.running.iter_mut().try_for_each(Running::check)?;
-            let lease = stage.session().object(&lease)?;
+            let lease = self.admin.object(&lease)?;
             let holder = lease["spec"]["holderIdentity"].as_str().unwrap_or_default();
             // `<host>_<process id>_<start>`
             let process = holder.rsplit('_').nth(1).and_then(|id| id.parse().ok()).unwrap_or(0);
@@ -89,13 +94,13 @@ impl Controller {
         })
     }
 
-    /// A shorter grace than that of the stock cluster, and an election within seconds.
+    /// An election within seconds.
     fn flags(&self) -> Vec<String> {
         vec![
             format!("--kubeconfig={}", self.config.display()),
             "--bind-address=127.0.0.1".to_string(),
             "--port=0".to_string(),
-            format!("--node-monitor-grace-period={}ms", GRACE.as_millis() * 2 / 3),
+            format!("--node-monitor-grace-period={}ms", self.grace.as_millis()),
             "--node-monitor-period=500ms".to_string(),
             "--leader-elect-lease-duration=4s".to_string(),
             "--leader-elect-renew-deadline=3s".to_string(),

@@ -10,6 +10,7 @@ mod controller;
 mod fleet;
 mod group;
 mod judge;
+pub mod kubelet;
 mod objects;
 mod plan;
 mod record;
@@ -25,19 +26,24 @@ use controller::Controller;
 use plan::{Disturbance, GRACE};
 use rows::Row;
 use stage::Stage;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use wave::Outcome;
 
 /// Runs the matrix. The real node is dark meanwhile, and left so.
 pub fn run(world: &mut World) -> Result<()> {
     world.dark()?;
-    world.cluster.restart_controller_manager(&shortened())?;
+    let (outcomes, rows) = hurried(world, GRACE, matrix)?;
+    report(world, &outcomes, &rows)
+}
+
+/// Does something while the stock controller manager is quick; afterwards it is as before.
+fn hurried<T>(world: &mut World, grace: Duration, work: fn(&mut World) -> Result<T>) -> Result<T> {
+    world.cluster.restart_controller_manager(&shortened(grace))?;
     world.node.spare(&world.cluster)?;
-    let outcome = matrix(world);
+    let outcome = work(world);
     world.cluster.restart_controller_manager(&[])?;
     world.node.spare(&world.cluster)?;
-    let (outcomes, rows) = outcome?;
-    report(world, &outcomes, &rows)
+    outcome
 }
 
 /// The control first: as soon as the controller's objects are in the cluster, it is no stock cluster any more.
@@ -45,18 +51,18 @@ fn matrix(world: &mut World) -> Result<(Vec<Outcome>, Vec<Row>)> {
     let mut stage = Stage::start(&world.cluster.admin)?;
     let mut outcomes =
         timed(&stage, "control", |stage, name| wave::run(stage, name, Disturbance::Absent, || Ok(())))?;
-    let mut controller = Controller::install(world)?;
+    let mut controller = Controller::install(world, GRACE * 2 / 3)?;
     stage.pools = true;
     controller.start()?;
-    controller.wait_for_leader(&stage)?;
+    controller.wait_for_leader()?;
     let (cells, rows) = timed(&stage, "calm", calm)?;
     outcomes.extend(cells);
     outcomes.extend(timed(&stage, "restart", |stage, name| {
-        wave::run(stage, name, Disturbance::Restarted, || controller.restart_leader(stage))
+        wave::run(stage, name, Disturbance::Restarted, || controller.restart_leader())
     })?);
     controller.start()?;
     outcomes.extend(timed(&stage, "leader", |stage, name| {
-        wave::run(stage, name, Disturbance::LeaderChanged, || controller.change_leader(stage))
+        wave::run(stage, name, Disturbance::LeaderChanged, || controller.change_leader())
     })?);
     Ok((outcomes, rows))
 }
@@ -82,9 +88,9 @@ fn timed<T>(stage: &Stage, name: &str, run: impl FnOnce(&Stage, &str) -> Result<
 
 /// The flags that make the stock cluster quick: it notices within seconds, and evicts from all nodes at once
 /// however many are silent, as it does in a cluster that is large enough.
-fn shortened() -> Vec<String> {
+fn shortened(grace: Duration) -> Vec<String> {
     vec![
-        format!("--node-monitor-grace-period={}s", GRACE.as_secs()),
+        format!("--node-monitor-grace-period={}s", grace.as_secs()),
         "--node-monitor-period=1s".to_string(),
         "--node-eviction-rate=1000".to_string(),
         "--secondary-node-eviction-rate=1000".to_string(),

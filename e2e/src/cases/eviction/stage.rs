@@ -161,7 +161,8 @@ impl Stage {
     }
 }
 
-fn is_unreachable(node: &Value) -> bool {
+/// Whether the cloud evicts from a node: it has the NoExecute taint of a silent one.
+pub fn is_unreachable(node: &Value) -> bool {
     let mut taints = node["spec"]["taints"].as_array().into_iter().flatten();
     taints.any(|taint| taint["key"] == "node.kubernetes.io/unreachable" && taint["effect"] == "NoExecute")
 }
