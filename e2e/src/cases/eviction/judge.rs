@@ -54,7 +54,7 @@ impl fmt::Display for Got {
         if !self.served {
             write!(out, ", out of the Service")?;
         }
-        if self.disrupted {
+        if self.disrupted && self.first_deleted.is_none() {
             write!(out, ", DisruptionTarget left")?;
         }
         match (self.first_deleted, self.ready) {

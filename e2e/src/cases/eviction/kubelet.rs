@@ -30,7 +30,7 @@ const COUNT: usize = PODS + REPLICAS;
 pub fn run(world: &mut World) -> Result<()> {
     world.be_online()?;
     let outcome = super::hurried(world, GRACE, outage);
-    link::heal().and_then(|()| clean_up(world)).and(outcome)
+    outcome.and(link::heal().and_then(|()| clean_up(world)))
 }
 
 fn outage(world: &mut World) -> Result<()> {

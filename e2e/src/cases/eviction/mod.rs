@@ -29,15 +29,25 @@ use stage::Stage;
 use std::time::{Duration, Instant};
 use wave::Outcome;
 
+/// What came of the cells and of the rows beside them.
+#[derive(Default)]
+struct Outcomes {
+    cells: Vec<Outcome>,
+    rows: Vec<Row>,
+}
+
 /// Runs the matrix. The real node is dark meanwhile, and left so.
 pub fn run(world: &mut World) -> Result<()> {
     world.dark()?;
-    let (outcomes, rows) = hurried(world, GRACE, matrix)?;
-    report(world, &outcomes, &rows)
+    let mut outcomes = Outcomes::default();
+    let ran = hurried(world, GRACE, |world| matrix(world, &mut outcomes));
+    // What came before an error is told as well.
+    let reported = report(world, &outcomes);
+    ran.and(reported)
 }
 
 /// Does something while the stock controller manager is quick; afterwards it is as before.
-fn hurried<T>(world: &mut World, grace: Duration, work: fn(&mut World) -> Result<T>) -> Result<T> {
+fn hurried<T>(world: &mut World, grace: Duration, work: impl FnOnce(&mut World) -> Result<T>) -> Result<T> {
     world.cluster.restart_controller_manager(&shortened(grace))?;
     world.node.spare(&world.cluster)?;
     let outcome = work(world);
@@ -47,24 +57,26 @@ fn hurried<T>(world: &mut World, grace: Duration, work: fn(&mut World) -> Result
 }
 
 /// The control first: as soon as the controller's objects are in the cluster, it is no stock cluster any more.
-fn matrix(world: &mut World) -> Result<(Vec<Outcome>, Vec<Row>)> {
+fn matrix(world: &mut World, outcomes: &mut Outcomes) -> Result<()> {
     let mut stage = Stage::start(&world.cluster.admin)?;
-    let mut outcomes =
+    let cells =
         timed(&stage, "control", |stage, name| wave::run(stage, name, Disturbance::Absent, || Ok(())))?;
+    outcomes.cells.extend(cells);
     let mut controller = Controller::install(world, GRACE * 2 / 3)?;
     stage.pools = true;
     controller.start()?;
     controller.wait_for_leader()?;
     let (cells, rows) = timed(&stage, "calm", calm)?;
-    outcomes.extend(cells);
-    outcomes.extend(timed(&stage, "restart", |stage, name| {
+    outcomes.cells.extend(cells);
+    outcomes.rows = rows;
+    outcomes.cells.extend(timed(&stage, "restart", |stage, name| {
         wave::run(stage, name, Disturbance::Restarted, || controller.restart_leader())
     })?);
     controller.start()?;
-    outcomes.extend(timed(&stage, "leader", |stage, name| {
+    outcomes.cells.extend(timed(&stage, "leader", |stage, name| {
         wave::run(stage, name, Disturbance::LeaderChanged, || controller.change_leader())
     })?);
-    Ok((outcomes, rows))
+    Ok(())
 }
 
 /// The undisturbed wave, and the rows beside it.
@@ -100,8 +112,9 @@ fn shortened(grace: Duration) -> Vec<String> {
     ]
 }
 
-fn report(world: &mut World, outcomes: &[Outcome], rows: &[Row]) -> Result<()> {
-    for Outcome { cell, got } in outcomes {
+fn report(world: &mut World, outcomes: &Outcomes) -> Result<()> {
+    let Outcomes { cells, rows } = outcomes;
+    for Outcome { cell, got } in cells {
         let name =
             format!("eviction: {}, {}, {}, {}", cell.autonomy, cell.failure, cell.workload, cell.disturbance);
         world.report.cell(&name, got.is(cell.expected()));
@@ -109,7 +122,7 @@ fn report(world: &mut World, outcomes: &[Outcome], rows: &[Row]) -> Result<()> {
     for row in rows {
         world.report.cell(&format!("eviction: {}", row.name), row.got.is_ok());
     }
-    match table::print(outcomes, rows) {
+    match table::print(cells, rows) {
         0 => Ok(()),
         failed => bail!("{failed} cells are not as expected"),
     }
