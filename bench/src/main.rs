@@ -25,7 +25,7 @@ use report::Report;
 #[derive(Debug, Parser)]
 #[command(about = "Figures of yurthub beside direct access and nginx")]
 struct Flags {
-    /// Only the cases with this in their name (gets, lists, events, memory, start, outage, sharing).
+    /// Only the cases with this in their name (gets, lists, events, memory, start, outage, manager, sharing).
     #[arg(long)]
     only: Option<String>,
     /// Fewer and shorter rounds: for a look, not for figures.
@@ -57,7 +57,8 @@ fn main() -> ExitCode {
 /// Runs the cases; false when the exit code has to say that something was missed.
 fn bench(flags: &Flags) -> Result<bool> {
     ensure!(!cfg!(debug_assertions), "figures of a debug build mean nothing: use --release (or make bench)");
-    build_hub()?;
+    build("yurt-hub", "YURTHUB_BIN")?;
+    build("yurt-controller-manager", "YURT_MANAGER_BIN")?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let mut report = Report::default();
     for case in cases::all() {
@@ -72,17 +73,17 @@ fn bench(flags: &Flags) -> Result<bool> {
     Ok(!flags.strict || report.missed() == 0)
 }
 
-/// The binary that is measured is the one of this tree, unless `YURTHUB_BIN` names another.
-fn build_hub() -> Result<()> {
-    if std::env::var_os("YURTHUB_BIN").is_some() {
+/// The binary that is measured is the one of this tree, unless the environment names another.
+fn build(package: &str, unless: &str) -> Result<()> {
+    if std::env::var_os(unless).is_some() {
         return Ok(());
     }
     let executable = std::env::current_exe()?;
     let target = executable.ancestors().nth(2).context("a target folder")?;
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut build = Command::new(cargo);
-    build.args(["build", "--release", "--quiet", "--package", "yurt-hub", "--target-dir"]).arg(target);
+    build.args(["build", "--release", "--quiet", "--package", package, "--target-dir"]).arg(target);
     let built = build.current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/..")).status()?;
-    ensure!(built.success(), "yurthub cannot be built");
+    ensure!(built.success(), "{package} cannot be built");
     Ok(())
 }

@@ -4,6 +4,7 @@ mod events;
 mod fanout;
 mod gets;
 mod lists;
+mod manager;
 mod memory;
 mod outage;
 mod resume;
@@ -62,6 +63,7 @@ pub fn all() -> &'static [Case] {
         Case { name: "memory", rows: |plan| Box::pin(memory::rows(plan)) },
         Case { name: "start", rows: |plan| Box::pin(start::rows(plan)) },
         Case { name: "outage", rows: |plan| Box::pin(outage::rows(plan)) },
+        Case { name: "manager", rows: |plan| Box::pin(manager::rows(plan)) },
         Case { name: "sharing", rows: |plan| Box::pin(sharing::rows(plan)) },
     ]
 }

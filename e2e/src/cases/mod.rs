@@ -3,8 +3,10 @@
 
 mod black_hole;
 mod boot_requests;
+mod certificates;
 mod cold_boot;
 mod coming_home;
+mod controller;
 mod eviction;
 mod kubectl;
 mod native;
@@ -25,7 +27,7 @@ struct Case {
     run: fn(&mut World) -> Result<()>,
 }
 
-const CASES: [Case; 11] = [
+const CASES: [Case; 12] = [
     Case { name: "native-boot", run: native::run },
     Case { name: "register", run: register::run },
     Case { name: "kubectl", run: kubectl::run },
@@ -38,6 +40,7 @@ const CASES: [Case; 11] = [
     // Without yurt-controller-manager's objects in the cluster first: it has the control.
     Case { name: "eviction", run: eviction::run },
     Case { name: "eviction-kubelet", run: eviction::kubelet::run },
+    Case { name: "certificates", run: certificates::run },
 ];
 
 /// Runs the wanted cases, reports and returns how many failed.

@@ -15,6 +15,14 @@ pub fn yurthub() -> PathBuf {
     FOUND.get_or_init(|| beside("yurthub", "yurt-hub")).clone()
 }
 
+/// The yurt-controller-manager binary: `YURT_MANAGER_BIN`, else as [`yurthub`].
+pub fn manager() -> PathBuf {
+    match std::env::var_os("YURT_MANAGER_BIN") {
+        Some(path) => path.into(),
+        None => beside("yurt-controller-manager", "yurt-controller-manager"),
+    }
+}
+
 fn beside(binary: &str, package: &str) -> PathBuf {
     let executable = std::env::current_exe().expect("the path of this executable");
     let mut folder = executable.parent().expect("a folder").to_owned();
@@ -25,7 +33,7 @@ fn beside(binary: &str, package: &str) -> PathBuf {
     if !path.exists() {
         build(package, &folder);
     }
-    assert!(path.exists(), "{} is missing; set YURTHUB_BIN", path.display());
+    assert!(path.exists(), "{} is missing; set YURTHUB_BIN or YURT_MANAGER_BIN", path.display());
     path
 }
 

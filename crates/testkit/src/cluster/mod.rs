@@ -8,7 +8,7 @@ mod cloud;
 mod folder;
 mod hub;
 
-pub use binary::yurthub;
+pub use binary::{manager, yurthub};
 pub use cloud::Cloud;
 pub use folder::Folder;
 pub use hub::{Hub, HubOptions, Ports};

@@ -1,7 +1,7 @@
 //! One outage with the real kubelet and hub: the node is cut off for longer than the eviction takes, then the
 //! link is back. No pod was replaced or restarted, and the Service led to all of them throughout.
 
-use super::controller::Controller;
+use crate::cases::controller::Controller;
 use super::objects::AUTONOMY;
 use super::plan::{SLACK, TOLERATION};
 use crate::cases::cold_boot::not_restarted;

@@ -6,7 +6,6 @@
 //! `plan` and `judge` say what is expected and what came of it (pure); `stage` is the cluster with its
 //! simulated nodes (`fleet`, `status`, `record`); `wave` is one outage of all groups.
 
-mod controller;
 mod fleet;
 mod group;
 mod judge;
@@ -22,7 +21,7 @@ mod wave;
 
 use crate::world::World;
 use anyhow::{Context, Result, anyhow, bail};
-use controller::Controller;
+use crate::cases::controller::Controller;
 use plan::{Disturbance, GRACE};
 use rows::Row;
 use stage::Stage;
