@@ -6,6 +6,7 @@ use futures_util::future::BoxFuture;
 
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::csr_approver;
 use crate::lead::Leadership;
 use crate::metrics::Metrics;
 use crate::nodes;
@@ -56,6 +57,11 @@ pub static TABLE: &[Controller] = &[
     Controller { name: nodes::name::LIFECYCLE, rights: nodes::LIFECYCLE_RIGHTS, work: Work::Nodes },
     Controller { name: nodes::name::READINESS, rights: nodes::READINESS_RIGHTS, work: Work::Nodes },
     Controller { name: nodes::name::POOL, rights: nodes::POOL_RIGHTS, work: Work::Nodes },
+    Controller {
+        name: csr_approver::NAME,
+        rights: csr_approver::RIGHTS,
+        work: Work::Task(csr_approver::run),
+    },
 ];
 
 /// Whether there is a controller of that name.

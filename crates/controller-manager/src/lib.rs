@@ -10,6 +10,7 @@ pub mod autonomy;
 pub mod clock;
 pub mod config;
 pub mod controllers;
+pub mod csr_approver;
 pub mod duration;
 pub mod lead;
 pub mod link;

@@ -107,7 +107,8 @@ impl Asked {
         params.distinguished_name.push(DnType::CommonName, format!("system:node:{}", self.node));
         params.distinguished_name.push(DnType::OrganizationName, NODES);
         if self.signer == CLIENT {
-            params.distinguished_name.push(DnType::OrganizationName, "openyurt:yurthub");
+            // rcgen holds one value of a type: the same type by its number is another one for it.
+            params.distinguished_name.push(DnType::CustomDnType(vec![2, 5, 4, 10]), "openyurt:yurthub");
         } else {
             params.subject_alt_names = vec![SanType::IpAddress(IpAddr::V4(Ipv4Addr::LOCALHOST))];
         }

@@ -1,10 +1,10 @@
 //! One outage with the real kubelet and hub: the node is cut off for longer than the eviction takes, then the
 //! link is back. No pod was replaced or restarted, and the Service led to all of them throughout.
 
-use crate::cases::controller::Controller;
 use super::objects::AUTONOMY;
 use super::plan::{SLACK, TOLERATION};
 use crate::cases::cold_boot::not_restarted;
+use crate::cases::controller::Controller;
 use crate::client::Client;
 use crate::container::NODE_NAME;
 use crate::link::{self, Cut};

@@ -19,9 +19,9 @@ mod status;
 mod table;
 mod wave;
 
+use crate::cases::controller::Controller;
 use crate::world::World;
 use anyhow::{Context, Result, anyhow, bail};
-use crate::cases::controller::Controller;
 use plan::{Disturbance, GRACE};
 use rows::Row;
 use stage::Stage;
