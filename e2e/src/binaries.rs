@@ -78,8 +78,11 @@ fn succeed(command: &mut Command) -> Result<()> {
 
 fn fingerprint(source: &Path) -> Result<String> {
     let mut digest = ring::digest::Context::new(&ring::digest::SHA256);
-    for name in ["go.mod", "go.sum", "main.go"] {
-        let file = source.join(name);
+    let entries = std::fs::read_dir(source).with_context(|| format!("reading {}", source.display()))?;
+    let mut files: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+    files.retain(|file| file.extension().is_some_and(|kind| kind == "go" || kind == "mod" || kind == "sum"));
+    files.sort();
+    for file in files {
         digest.update(&std::fs::read(&file).with_context(|| format!("reading {}", file.display()))?);
     }
     digest.update(KUBERNETES_VERSION.as_bytes());

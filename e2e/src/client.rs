@@ -4,8 +4,9 @@
 use crate::pki::Pki;
 use crate::stream::Watch;
 use anyhow::{Context, Result, anyhow, bail};
+use rustls::client::WantsClientCert;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use rustls::{ClientConfig, ClientConnection, ConfigBuilder, RootCertStore, StreamOwned};
 use rustls_pki_types::pem::PemObject;
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -38,6 +39,7 @@ impl Identity {
 pub struct Client {
     address: SocketAddr,
     tls: Option<Arc<ClientConfig>>,
+    token: Option<String>,
 }
 
 /// A request, built step by step.
@@ -94,11 +96,14 @@ impl Request {
     }
 
     /// As it goes over the wire; `connection` is `close` or `keep-alive`.
-    pub(crate) fn bytes(&self, host: SocketAddr, connection: &str) -> Vec<u8> {
+    pub(crate) fn bytes(&self, host: SocketAddr, connection: &str, token: Option<&str>) -> Vec<u8> {
         let mut head = format!(
             "{} {} HTTP/1.1\r\nHost: {host}\r\nAccept: {}\r\nUser-Agent: yurt-e2e\r\nConnection: {connection}\r\n",
             self.method, self.path, self.accept
         );
+        if let Some(token) = token {
+            head += &format!("Authorization: Bearer {token}\r\n");
+        }
         let body = match &self.body {
             Some((content_type, body)) => {
                 head += &format!("Content-Type: {content_type}\r\nContent-Length: {}\r\n", body.len());
@@ -139,28 +144,31 @@ impl Answer {
 impl Client {
     /// A client of a TLS server whose certificate `authority` signed.
     pub fn new(host: &str, port: u16, authority: &Path, identity: &Identity) -> Result<Client> {
-        let mut roots = RootCertStore::empty();
-        for certificate in CertificateDer::pem_file_iter(authority)
-            .with_context(|| format!("reading {}", authority.display()))?
-        {
-            roots.add(certificate?)?;
-        }
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let builder = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()?
-            .with_root_certificates(roots);
         let chain = CertificateDer::pem_slice_iter(&identity.chain).collect::<Result<Vec<_>, _>>();
         let key = PrivateKeyDer::from_pem_slice(&identity.key);
-        let config = builder.with_client_auth_cert(
+        let config = trusting(authority)?.with_client_auth_cert(
             chain.map_err(|error| anyhow!("client certificate: {error:?}"))?,
             key.map_err(|error| anyhow!("client key: {error:?}"))?,
         )?;
-        Ok(Client { address: SocketAddr::new(host.parse()?, port), tls: Some(Arc::new(config)) })
+        let address = SocketAddr::new(host.parse()?, port);
+        Ok(Client { address, tls: Some(Arc::new(config)), token: None })
+    }
+
+    /// The same for a caller with a bearer token.
+    pub fn with_token(host: &str, port: u16, authority: &Path, token: &str) -> Result<Client> {
+        let config = trusting(authority)?.with_no_client_auth();
+        let address = SocketAddr::new(host.parse()?, port);
+        Ok(Client { address, tls: Some(Arc::new(config)), token: Some(token.to_string()) })
+    }
+
+    /// The bearer token that goes with every request, if any.
+    pub(crate) fn token(&self) -> Option<&str> {
+        self.token.as_deref()
     }
 
     /// A client of a plain server on the loopback.
     pub fn plain(port: u16) -> Client {
-        Client { address: SocketAddr::from(([127, 0, 0, 1], port)), tls: None }
+        Client { address: SocketAddr::from(([127, 0, 0, 1], port)), tls: None, token: None }
     }
 
     /// Sends a request and reads the whole answer.
@@ -217,7 +225,7 @@ impl Client {
 
     fn open(&self, request: &Request, limit: Duration) -> Result<Connection> {
         let mut connection = self.connect(limit)?;
-        connection.get_mut().write_all(&request.bytes(self.address, "close"))?;
+        connection.get_mut().write_all(&request.bytes(self.address, "close", self.token()))?;
         connection.get_mut().flush()?;
         Ok(connection)
     }
@@ -243,6 +251,18 @@ impl Client {
         };
         Ok(BufReader::new(transport))
     }
+}
+
+fn trusting(authority: &Path) -> Result<ConfigBuilder<ClientConfig, WantsClientCert>> {
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_file_iter(authority)
+        .with_context(|| format!("reading {}", authority.display()))?
+    {
+        roots.add(certificate?)?;
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+    Ok(builder.with_root_certificates(roots))
 }
 
 /// The status and the headers of an answer.

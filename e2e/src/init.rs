@@ -84,6 +84,8 @@ fn network() -> Result<()> {
         "link add node0 type bridge".to_string(),
         format!("addr add {}/24 dev node0", container::NODE_ADDRESS),
         "link set node0 up".to_string(),
+        // Where the addresses of Services would be looked for: kube-proxy turns them into pods' before.
+        "route add 10.96.0.0/16 dev node0".to_string(),
     ];
     for step in steps {
         process::quick("ip", &step.split(' ').collect::<Vec<_>>())?;

@@ -108,11 +108,11 @@ impl Node {
         hub_authority(&self.hub_flags)
     }
 
-    /// Starts everything and waits until `count` application containers run.
+    /// Starts everything (a hub that runs stays) and waits until `count` application containers run.
     pub fn boot(&mut self, through: Through, count: usize) -> Result<Boot> {
         let start = Instant::now();
         self.containerd = Some(self.start_containerd()?);
-        if through == Through::Hub {
+        if through == Through::Hub && self.hub.is_none() {
             self.start_hub()?;
         }
         self.start_kubelet(through);

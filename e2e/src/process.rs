@@ -3,9 +3,10 @@
 
 use anyhow::{Context, Result, bail};
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -180,6 +181,20 @@ pub fn output(command: &mut Command, input: &str, limit: Duration) -> Result<Str
         bail!("{shown}: {status}: {}{}", stdout.trim(), stderr.trim());
     }
     Ok(stdout)
+}
+
+/// What a process prints, line by line, read by a thread of its own so that a case can do something else.
+pub fn lines(output: impl Read + Send + 'static) -> Receiver<String> {
+    // More than any case lets lie unread.
+    let (send, received) = sync_channel(10_000);
+    std::thread::spawn(move || {
+        for line in BufReader::new(output).lines().map_while(Result::ok) {
+            if send.send(line).is_err() {
+                return;
+            }
+        }
+    });
+    received
 }
 
 /// Runs a short command of the machine's, such as `ip` or `iptables`.

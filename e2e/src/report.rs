@@ -40,6 +40,11 @@ impl Report {
         self.entries.push(Entry { name: name.to_string(), value, unit, limit, ok });
     }
 
+    /// Notes how many there were of something.
+    pub fn count(&mut self, name: &str, value: usize) {
+        self.figure(name, f64::from(u32::try_from(value).unwrap_or(u32::MAX)), "", None);
+    }
+
     /// Notes how a case ended.
     pub fn case(&mut self, name: &str, outcome: &Result<()>, took: Duration) {
         match outcome {

@@ -65,7 +65,11 @@ impl Session {
             Some(connection) => connection,
             None => self.client.connect(LIMIT)?,
         };
-        connection.get_mut().write_all(&request.bytes(self.client.address(), "keep-alive"))?;
+        connection.get_mut().write_all(&request.bytes(
+            self.client.address(),
+            "keep-alive",
+            self.client.token(),
+        ))?;
         connection.get_mut().flush()?;
         let (status, headers) = read_head(&mut connection)?;
         let body = read_body(&mut connection, &headers, status)?;

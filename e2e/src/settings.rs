@@ -51,6 +51,8 @@ pub struct Settings {
     pub kubernetes: PathBuf,
     /// The etcd server.
     pub etcd: PathBuf,
+    /// Informers of client-go.
+    pub client_go: PathBuf,
     /// A real kubectl.
     pub kubectl: PathBuf,
     /// The hub under test.
@@ -83,6 +85,7 @@ pub fn prepare(args: &RunArgs) -> Result<Settings> {
     let cache = binaries::cache()?;
     let kubernetes = binaries::go(&top.join("e2e/kubernetes"), "kubernetes", &cache)?;
     let etcd = binaries::go(&top.join("e2e/etcd"), "etcd", &cache)?;
+    let client_go = binaries::go(&top.join("e2e/clientgo"), "clientgo", &cache)?;
     let hub = given_or_built(args.hub.as_deref(), &top, "yurt-hub", "yurthub")?;
     let manager = "yurt-controller-manager";
     let manager = given_or_built(args.manager.as_deref(), &top, manager, manager)?;
@@ -97,6 +100,7 @@ pub fn prepare(args: &RunArgs) -> Result<Settings> {
         outside: std::process::id(),
         kubernetes,
         etcd,
+        client_go,
         hub,
         manager,
         deploy: top.join("deploy"),

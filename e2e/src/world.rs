@@ -1,16 +1,19 @@
 //! The cluster and the node of a run, with the steps that several cases share.
 
 use crate::client::{Client, Identity};
-use crate::cluster::Cluster;
+use crate::cluster::{self, Cluster};
 use crate::kubectl::Kubectl;
 use crate::node::{Boot, HUB_ADMIN_PORT, HUB_PORT, Node, Through};
+use crate::pki::kubeconfig;
 use crate::pods::{self, Pod};
 use crate::report::Report;
 use crate::settings::Settings;
 use crate::wait::until;
+use crate::workload::{NAMESPACE, OPERATOR};
 use crate::{container, files, link, workload};
 use anyhow::{Context, Result, bail};
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// The longest wait for pods to be ready after their containers run.
@@ -57,6 +60,26 @@ impl World {
     pub fn hub(&self) -> Result<Client> {
         let identity = Identity::certificate(&self.cluster.pki, "kubelet")?;
         Client::new("127.0.0.1", HUB_PORT, &self.node.hub_authority(), &identity)
+    }
+
+    /// A token of the ServiceAccount that may do anything.
+    pub fn operator_token(&self) -> Result<String> {
+        let token = self.kubectl.run(&["create", "token", OPERATOR, "-n", NAMESPACE, "--duration=2h"])?;
+        Ok(token.trim().to_string())
+    }
+
+    /// kubeconfigs with such a token: for the hub, and for the cloud.
+    pub fn operator_configs(&self) -> Result<(PathBuf, PathBuf)> {
+        let user = serde_json::json!({"token": self.operator_token()?});
+        let write = |name: &str, server: &str, authority: &Path| {
+            kubeconfig(&self.settings.run.join(name), server, authority, &user)
+        };
+        let hub = format!("https://127.0.0.1:{HUB_PORT}");
+        let authority = self.cluster.pki.certificate("ca");
+        Ok((
+            write("operator.conf", &hub, &self.node.hub_authority())?,
+            write("operator-direct.conf", cluster::LOCAL, &authority)?,
+        ))
     }
 
     /// The hub's state of the link, such as `Online`.

@@ -2,16 +2,14 @@
 //! both upgrade protocols.
 
 use crate::kubectl::Kubectl;
-use crate::node::HUB_PORT;
-use crate::pki::kubeconfig;
-use crate::workload::{NAMESPACE, OPERATOR, SECRET};
+use crate::workload::{NAMESPACE, SECRET};
 use crate::world::World;
 use anyhow::{Context, Result, bail};
 
 pub fn run(world: &mut World) -> Result<()> {
     let pods = world.be_online()?;
     let pod = pods.keys().find(|name| name.starts_with("web-")).context("no pod of the Deployment")?;
-    let kubectl = through_hub(world)?;
+    let kubectl = Kubectl::new(&world.settings.kubectl, &world.operator_configs()?.0);
     let listed = kubectl.run(&["get", "pods", "-n", NAMESPACE, "-o", "name"])?;
     if listed.lines().count() != pods.len() {
         bail!("kubectl lists {} pods of {}: {listed}", listed.lines().count(), pods.len());
@@ -36,15 +34,4 @@ fn exec(kubectl: &Kubectl, pod: &str) -> Result<()> {
         bail!("{} of {} bytes came back", echoed.len(), input.len());
     }
     Ok(())
-}
-
-fn through_hub(world: &World) -> Result<Kubectl> {
-    let token = world.kubectl.run(&["create", "token", OPERATOR, "-n", NAMESPACE, "--duration=1h"])?;
-    let config = kubeconfig(
-        &world.settings.run.join("operator.conf"),
-        &format!("https://127.0.0.1:{HUB_PORT}"),
-        &world.node.hub_authority(),
-        &serde_json::json!({"token": token.trim()}),
-    )?;
-    Ok(Kubectl::new(&world.settings.kubectl, &config))
 }

@@ -7,8 +7,10 @@ mod certificates;
 mod cold_boot;
 mod coming_home;
 mod controller;
+mod endpoints;
 mod eviction;
 mod kubectl;
+mod kubectl_offline;
 mod native;
 mod refused;
 mod register;
@@ -27,7 +29,7 @@ struct Case {
     run: fn(&mut World) -> Result<()>,
 }
 
-const CASES: [Case; 12] = [
+const CASES: [Case; 14] = [
     Case { name: "native-boot", run: native::run },
     Case { name: "register", run: register::run },
     Case { name: "kubectl", run: kubectl::run },
@@ -36,6 +38,8 @@ const CASES: [Case; 12] = [
     Case { name: "black-hole", run: black_hole::run },
     Case { name: "refused", run: refused::run },
     Case { name: "coming-home", run: coming_home::run },
+    Case { name: "offline-kubectl", run: kubectl_offline::run },
+    Case { name: "endpoints", run: endpoints::run },
     Case { name: "timing", run: timing::run },
     // Without yurt-controller-manager's objects in the cluster first: it has the control.
     Case { name: "eviction", run: eviction::run },
@@ -45,7 +49,7 @@ const CASES: [Case; 12] = [
 
 /// Runs the wanted cases, reports and returns how many failed.
 pub fn run(settings: &Settings) -> Result<usize> {
-    let wanted: Vec<&Case> = CASES.iter().filter(|case| is_wanted(settings, case.name)).collect();
+    let wanted: Vec<&Case> = CASES.iter().filter(|case| is_wanted(&settings.only, case.name)).collect();
     if wanted.is_empty() {
         let names: Vec<_> = CASES.iter().map(|case| case.name).collect();
         bail!("--only {} matches none of {}", settings.only.join(", "), names.join(", "));
@@ -70,8 +74,8 @@ fn run_case(world: &mut World, case: &Case) {
     world.report.case(case.name, &outcome, start.elapsed());
 }
 
-fn is_wanted(settings: &Settings, name: &str) -> bool {
-    settings.only.is_empty() || settings.only.iter().any(|part| name.contains(part.as_str()))
+fn is_wanted(only: &[String], name: &str) -> bool {
+    only.is_empty() || only.iter().any(|part| name.contains(part.as_str()))
 }
 
 fn keep(world: &World) -> Result<()> {

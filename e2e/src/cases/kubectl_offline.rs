@@ -1,0 +1,152 @@
+//! kubectl on a node that has no cloud: it finds the API with an empty cache, gets, describes, watches and
+//! explains what it read before, and is told plainly what cannot be done.
+
+use crate::container;
+use crate::kubectl::Kubectl;
+use crate::link::{self, Cut};
+use crate::wait::until;
+use crate::workload::{NAMESPACE, PODS};
+use crate::world::{HOMECOMING, Pods, World};
+use anyhow::{Context, Result, bail};
+use rustix::process::{Pid, Signal, kill_process};
+use std::time::Duration;
+
+const NOTICED: Duration = Duration::from_secs(20);
+/// A kubelet starts a container again at once when it ended for the first time, after 10 s the next time.
+const RESTARTED: Duration = Duration::from_secs(60);
+
+/// What is asked online and then offline; the first columns of the tables have to be the same.
+const TABLES: [(&[&str], usize); 6] = [
+    (&["get", "pods", "-n", NAMESPACE], 3),
+    (&["get", "nodes"], 3),
+    (&["get", "services", "-A"], 4),
+    (&["get", "configmaps", "-n", NAMESPACE], 2),
+    (&["get", "deployments", "-n", NAMESPACE], 1),
+    (&["get", "endpointslices", "-n", NAMESPACE], 1),
+];
+
+/// What is asked online and then offline; the answers have to be the same.
+const DOCUMENTS: [&[&str]; 6] = [
+    &["api-resources", "--no-headers"],
+    &["api-versions"],
+    &["explain", "deployment.spec.strategy"],
+    &["explain", "pods", "--recursive"],
+    &["get", "configmap", "web", "-n", NAMESPACE, "-o", "yaml"],
+    &["get", "--raw", "/version"],
+];
+
+pub fn run(world: &mut World) -> Result<()> {
+    let pods = world.be_online()?;
+    let kubectl = Kubectl::new(&world.settings.kubectl, &world.operator_configs()?.0);
+    let pod = pods.keys().find(|name| name.starts_with("web-")).context("no pod of the Deployment")?;
+    let online = ask_everything(&kubectl.with_empty_cache("online"), pod)?;
+    works_online(&kubectl, pod).context("online")?;
+    link::cut(Cut::BlackHole)?;
+    world.wait_for("Offline", NOTICED)?;
+    let offline = ask_everything(&kubectl.with_empty_cache("offline"), pod).context("offline")?;
+    for (online, offline) in online.iter().zip(&offline) {
+        if online != offline {
+            bail!("online kubectl said {online:?}, offline {offline:?}");
+        }
+    }
+    watches(&kubectl, &pods, pod).context("watching offline")?;
+    is_refused(&kubectl)?;
+    link::heal()?;
+    world.agree(PODS, HOMECOMING)?;
+    kubectl.apply(&config_map("after")).context("back online")?;
+    kubectl.run(&["delete", "configmap", "kubectl", "-n", NAMESPACE]).map(drop)
+}
+
+/// Everything that is to be the same with and without the cloud.
+fn ask_everything(kubectl: &Kubectl, pod: &str) -> Result<Vec<String>> {
+    let mut answers = Vec::new();
+    for (args, columns) in TABLES {
+        answers.push(first_columns(&kubectl.run(args)?, columns));
+    }
+    for args in DOCUMENTS {
+        answers.push(kubectl.run(args)?);
+    }
+    let described = kubectl.run(&["describe", "pod", "-n", NAMESPACE, pod])?;
+    for part in ["Ready", "GREETING", "Containers:", "Node:"] {
+        if !described.contains(part) {
+            bail!("describe says nothing of {part}: {described}");
+        }
+    }
+    Ok(answers)
+}
+
+/// The first columns of each row, rows in the order of their names.
+fn first_columns(table: &str, columns: usize) -> String {
+    let row = |line: &str| line.split_whitespace().take(columns).collect::<Vec<_>>().join(" ");
+    let mut rows: Vec<_> = table.lines().map(row).collect();
+    rows.sort_unstable();
+    rows.join("\n")
+}
+
+fn works_online(kubectl: &Kubectl, pod: &str) -> Result<()> {
+    kubectl.apply(&config_map("before"))?;
+    let again = kubectl.apply(&config_map("before"))?;
+    if !again.contains("unchanged") {
+        bail!("applied again: {again}");
+    }
+    kubectl.run(&[
+        "wait",
+        "--for=condition=Ready",
+        "-n",
+        NAMESPACE,
+        &format!("pod/{pod}"),
+        "--timeout=20s",
+    ])?;
+    kubectl.run(&[
+        "wait",
+        "--for=jsonpath={.data.text}=before",
+        "-n",
+        NAMESPACE,
+        "configmap/kubectl",
+        "--timeout=20s",
+    ])?;
+    Ok(())
+}
+
+/// A container that ends and is started again shows in `kubectl get --watch`.
+fn watches(kubectl: &Kubectl, pods: &Pods, pod: &str) -> Result<()> {
+    let follow = kubectl.follow(&["get", "pods", "-n", NAMESPACE, "--watch"])?;
+    let mut rows = Vec::new();
+    until("every pod in the watch", NOTICED, || {
+        rows.extend(follow.printed());
+        match pods.keys().find(|name| !rows.iter().any(|row: &String| row.starts_with(name.as_str()))) {
+            Some(missing) => bail!("{missing} is not in {rows:?}"),
+            None => Ok(()),
+        }
+    })?;
+    let held = pods.get(pod).context("the pod is gone")?;
+    let process = container::running().get(&held.container).context("its container does not run")?.process;
+    kill_process(Pid::from_raw(process).context("no process")?, Signal::KILL)?;
+    let again = (held.restarts + 1).to_string();
+    until("the restart in the watch", RESTARTED, || {
+        rows.extend(follow.printed());
+        let restarted = |row: &&String| row.starts_with(pod) && row.split_whitespace().nth(3) == Some(&again);
+        let ready = |row: &String| row.split_whitespace().nth(1) == Some("1/1");
+        match rows.iter().rfind(restarted) {
+            Some(row) if ready(row) => Ok(()),
+            other => bail!("its last row is {other:?} of {rows:?}"),
+        }
+    })
+}
+
+/// What only the cloud can do is refused, and said so.
+fn is_refused(kubectl: &Kubectl) -> Result<()> {
+    let refused = match kubectl.apply(&config_map("offline")) {
+        Ok(said) => bail!("kubectl apply says {said} while there is no cloud"),
+        Err(error) => format!("{error:#}"),
+    };
+    if !refused.contains("cannot be reached") && !refused.contains("unavailable") {
+        bail!("kubectl apply does not say why it failed: {refused}");
+    }
+    Ok(())
+}
+
+fn config_map(text: &str) -> String {
+    crate::workload::object("v1", "ConfigMap", "kubectl", serde_json::json!({"data": {"text": text}}))
+        .to_string()
+}
