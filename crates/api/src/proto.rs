@@ -39,6 +39,12 @@ pub fn to_json(tm: &TypeMeta, message: &[u8]) -> Result<Vec<u8>, ConvertError> {
     Ok(to_json::object(tm, schema, message)?)
 }
 
+/// The same in item form: without `kind` and `apiVersion`, as it stands in a list.
+pub fn to_json_item(tm: &TypeMeta, message: &[u8]) -> Result<Vec<u8>, ConvertError> {
+    let schema = schema::of(tm).ok_or_else(|| ConvertError::Unknown(tm.clone()))?;
+    Ok(to_json::item(schema, message)?)
+}
+
 /// The bare message of type `tm` that says what `json` says. Fields that the kind does not have are left out.
 pub fn from_json(tm: &TypeMeta, json: &[u8]) -> Result<Vec<u8>, ConvertError> {
     let schema = schema::of(tm).ok_or_else(|| ConvertError::Unknown(tm.clone()))?;

@@ -28,8 +28,7 @@ struct Writer<'a> {
 
 /// A whole object, `kind` and `apiVersion` first.
 pub(super) fn object(tm: &TypeMeta, schema: &Message, message: &[u8]) -> Result<Vec<u8>, DecodeError> {
-    let mut writer =
-        Writer { out: Vec::with_capacity(message.len() * 3 / 2 + 64), slots: Vec::new(), depth: 0 };
+    let mut writer = Writer::for_message(message);
     writer.out.extend_from_slice(b"{\"kind\":");
     value::put_text(&mut writer.out, &tm.kind)?;
     writer.out.extend_from_slice(b",\"apiVersion\":");
@@ -39,7 +38,18 @@ pub(super) fn object(tm: &TypeMeta, schema: &Message, message: &[u8]) -> Result<
     Ok(writer.out)
 }
 
+/// An object as it stands in a list.
+pub(super) fn item(schema: &Message, message: &[u8]) -> Result<Vec<u8>, DecodeError> {
+    let mut writer = Writer::for_message(message);
+    writer.object(schema, message)?;
+    Ok(writer.out)
+}
+
 impl<'a> Writer<'a> {
+    fn for_message(message: &[u8]) -> Self {
+        Writer { out: Vec::with_capacity(message.len() * 3 / 2 + 64), slots: Vec::new(), depth: 0 }
+    }
+
     fn object(&mut self, schema: &Message, message: &'a [u8]) -> Result<(), DecodeError> {
         self.out.push(b'{');
         self.fields(schema, message)?;

@@ -2,28 +2,17 @@
 
 use bytes::Bytes;
 use yurt_api::object;
-use yurt_api::proto::{self, ConvertError};
+use yurt_api::proto;
 use yurt_api::representation::Encoding;
 use yurt_api::resource::TypeMeta;
 
-/// Why an item cannot be had in another encoding.
-#[derive(Debug, thiserror::Error)]
-pub enum ConvertFailure {
-    /// The kind is not built in, or its bytes are damaged.
-    #[error(transparent)]
-    Kind(#[from] ConvertError),
-    /// The result is not an object.
-    #[error(transparent)]
-    Object(#[from] yurt_api::error::DecodeError),
-}
+/// Why an item cannot be had in another encoding: the kind is not built in, or its bytes are damaged.
+pub use yurt_api::proto::ConvertError as ConvertFailure;
 
 /// An item (item form) in another encoding (item form); the same bytes when nothing changes.
 pub fn item_as(from: Encoding, to: Encoding, kind: &TypeMeta, item: &Bytes) -> Result<Bytes, ConvertFailure> {
     match (from, to) {
-        (Encoding::Protobuf, Encoding::Json) => {
-            let object = Bytes::from(proto::to_json(kind, item)?);
-            Ok(object::to_item(Encoding::Json, &object)?)
-        }
+        (Encoding::Protobuf, Encoding::Json) => Ok(Bytes::from(proto::to_json_item(kind, item)?)),
         (Encoding::Json, Encoding::Protobuf) => Ok(Bytes::from(proto::from_json(kind, item)?)),
         _ => Ok(item.clone()),
     }
