@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
+use ring::rand::{SecureRandom, SystemRandom};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 use time::OffsetDateTime;
@@ -16,6 +17,9 @@ use crate::seal::sync_dir;
 const CHECK_TIME: Duration = Duration::from_millis(150);
 /// How many steps SQLite makes between two looks at the clock.
 const CHECK_STEPS: i32 = 1000;
+
+/// A clock before this (2020-01-01 UTC, Unix milliseconds) was never set.
+const PLAUSIBLE_FROM: u64 = 1_577_836_800_000;
 
 /// Beside the store when a running process met damage in it.
 const SUSPECT: &str = "store.suspect";
@@ -72,11 +76,20 @@ pub(crate) fn set_aside(file: &Path) -> Result<PathBuf> {
     Ok(aside)
 }
 
-/// A number beyond all that the damaged store has given: the one it reserved, when that can still be read,
-/// else one from the clock, which no store reaches by counting.
+/// A number beyond all that the damaged store has given: the one it reserved, when that can still be read, else one
+/// from the clock in milliseconds, which no store reaches by counting. A clock that was not set gives the same again
+/// after each start: then it is a random one beyond every date until 2039.
 pub(crate) fn sequence_beyond(aside: &Path) -> u64 {
     let clock = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64);
-    read_reserved(aside).unwrap_or(clock).max(1)
+    let mut random = [0; 8];
+    // Without random numbers there is no sealing either, and nothing is opened.
+    let _ = SystemRandom::new().fill(&mut random);
+    beyond(read_reserved(aside), clock, u64::from_le_bytes(random))
+}
+
+fn beyond(reserved: Option<u64>, clock: u64, random: u64) -> u64 {
+    let dated = if clock >= PLAUSIBLE_FROM { clock } else { (1 << 41) + (random >> 23) };
+    reserved.unwrap_or(dated).max(1)
 }
 
 fn read_reserved(aside: &Path) -> Option<u64> {
@@ -101,4 +114,19 @@ pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     name.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_after_damage_are_new_ones_also_without_a_clock() {
+        assert_eq!(beyond(Some(77), 5, 1 << 63), 77);
+        assert_eq!(beyond(None, PLAUSIBLE_FROM + 1, 1 << 63), PLAUSIBLE_FROM + 1);
+        let (first, second) = (beyond(None, 5000, u64::MAX), beyond(None, 5000, u64::MAX / 3));
+        assert!(first != second && first.min(second) > 1 << 41, "{first} {second}");
+        // Versions of local writes are 2^62 and this number.
+        assert!(first.max(second) < 1 << 43);
+    }
 }

@@ -9,6 +9,9 @@ use crate::records::CollectionId;
 /// How many principals, grants or reviews are remembered, of each kind the newest.
 const REMEMBERED_MAX: i64 = 10_000;
 
+/// A date before this (2020-01-01 UTC, Unix seconds) was written under a clock that nobody had set.
+const PLAUSIBLE_FROM: i64 = 1_577_836_800;
+
 /// What garbage collection did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct GcReport {
@@ -78,8 +81,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Everything that may go, least recently used first. What is dated after `now` (the clock was set back)
-    /// counts as used now.
+    /// Everything that may go, least recently used first; [`age_order`] says what a date is worth.
     fn candidates(&self, now: i64) -> Result<Vec<Candidate>> {
         let mut all: Vec<(i64, Candidate)> = Vec::new();
         let shared = self.shared.lock().clone();
@@ -94,7 +96,7 @@ impl Writer {
         for row in pairs(&self.conn, "SELECT id, observed_at FROM documents")? {
             all.push((row.1, Candidate::Document(row.0)));
         }
-        all.sort_by_key(|(at, _)| (*at).min(now));
+        all.sort_by_key(|(at, _)| age_order(*at, now));
         Ok(all.into_iter().map(|(_, candidate)| candidate).collect())
     }
 
@@ -108,13 +110,24 @@ impl Writer {
         self.transact(Durability::Process, |session, effects| {
             let forgotten = session.conn.execute(
                 "DELETE FROM remembered WHERE id IN (SELECT id FROM (
-                   SELECT id, row_number() OVER (PARTITION BY what ORDER BY observed_at DESC) AS place
+                   SELECT id, row_number() OVER (PARTITION BY what ORDER BY
+                     CASE WHEN observed_at < ?2 THEN 1 ELSE 0 END DESC, observed_at DESC, id DESC) AS place
                    FROM remembered WHERE what <> 'token') WHERE place > ?1)",
-                [REMEMBERED_MAX],
+                [REMEMBERED_MAX, PLAUSIBLE_FROM],
             )?;
             effects.pages += forgotten as u64;
             Ok(forgotten as u64)
         })
+    }
+}
+
+/// Sorts by when something was last used. What was noted under a clock that was not set was used nobody knows when,
+/// and what is dated after a `now` that can be trusted (the clock was set back) just now: both go last.
+fn age_order(at: i64, now: i64) -> i64 {
+    match (at >= PLAUSIBLE_FROM, now >= PLAUSIBLE_FROM) {
+        (false, _) => i64::MAX,
+        (true, true) => at.min(now),
+        (true, false) => at,
     }
 }
 
@@ -142,4 +155,20 @@ fn used_bytes(conn: &Connection) -> Result<u64> {
     };
     let used = number("PRAGMA page_count")?.saturating_sub(number("PRAGMA freelist_count")?);
     Ok(used * crate::schema::PAGE_SIZE.cast_unsigned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_of_a_clock_that_was_not_set_are_no_age() {
+        let (old, new, unset) = (PLAUSIBLE_FROM + 10, PLAUSIBLE_FROM + 20, 12);
+        for now in [PLAUSIBLE_FROM + 15, PLAUSIBLE_FROM + 30, 40] {
+            assert!(age_order(old, now) < age_order(new, now), "{now}");
+            assert!(age_order(new, now) < age_order(unset, now), "{now}");
+        }
+        let ahead = age_order(PLAUSIBLE_FROM + 9999, new);
+        assert!(ahead == age_order(new, new) && ahead > age_order(old, new));
+    }
 }
