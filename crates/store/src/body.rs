@@ -18,8 +18,20 @@ const SMALL_STEP: usize = 64;
 const LARGE_STEP: usize = 255;
 const LARGE: usize = 768;
 
-/// The column for `content` at `place`.
-pub(crate) fn encode(sealer: &Sealer, place: &Place, content: &[u8], secret: bool) -> Result<Vec<u8>> {
+/// What fits into a leaf of a table, and what a chained page takes, with pages of 1,024 bytes (SQLite's file format,
+/// "cell payload overflow pages").
+const LEAF: usize = 1024 - 35;
+const CHAINED: usize = 1024 - 4;
+
+/// The column for `content` at `place`. The zeroes never make the row need one more page than it needs without them:
+/// `beside` is what its other columns take at most, in bytes.
+pub(crate) fn encode(
+    sealer: &Sealer,
+    place: &Place,
+    content: &[u8],
+    secret: bool,
+    beside: usize,
+) -> Result<Vec<u8>> {
     let mut out = Vec::with_capacity(HEAD + content.len() + LARGE_STEP + 64);
     out.resize(HEAD, 0);
     if secret {
@@ -35,9 +47,26 @@ pub(crate) fn encode(sealer: &Sealer, place: &Place, content: &[u8], secret: boo
     for (to, from) in out.iter_mut().zip(head) {
         *to = from;
     }
-    let step = if out.len() < LARGE { SMALL_STEP } else { LARGE_STEP };
-    out.resize(out.len().next_multiple_of(step), 0);
+    out.resize(padded(out.len(), beside), 0);
     Ok(out)
+}
+
+/// What a number takes in a row, in bytes (SQLite's file format, "serial types").
+pub(crate) fn number_size(number: i64) -> usize {
+    let bits = 64 - (number ^ (number >> 63)).leading_zeros() as usize + 1;
+    match bits.div_ceil(8) {
+        _ if matches!(number, 0 | 1) => 0,
+        5 => 6,
+        7 => 8,
+        bytes => bytes,
+    }
+}
+
+fn padded(length: usize, beside: usize) -> usize {
+    let step = if length < LARGE { SMALL_STEP } else { LARGE_STEP };
+    let chained = (length + beside).saturating_sub(LEAF).div_ceil(CHAINED);
+    let same_pages = (LEAF + chained * CHAINED).saturating_sub(beside);
+    length.next_multiple_of(step).min(same_pages).max(length)
 }
 
 /// The content of a column.
@@ -80,4 +109,45 @@ fn mix(mut state: u64, bytes: &[u8]) -> u64 {
 
 fn step(state: u64, word: u64) -> u64 {
     (state ^ word).wrapping_mul(0xD6E8_FEB8_6659_FD93).rotate_left(29)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Pages of a row of so many bytes, as SQLite counts them.
+    fn pages(row: usize) -> usize {
+        let least = (1024 - 12) * 32 / 255 - 23;
+        let local = least + row.saturating_sub(least) % CHAINED;
+        match row {
+            row if row <= LEAF => 1,
+            row if local <= LEAF => 1 + (row - local) / CHAINED,
+            row => 1 + (row - least).div_ceil(CHAINED),
+        }
+    }
+
+    #[test]
+    fn numbers_take_what_sqlite_says() {
+        let sizes =
+            [(0, 0), (1, 0), (2, 1), (127, 1), (128, 2), (-128, 1), (-129, 2), (1 << 31, 6), (1 << 47, 8)];
+        for (number, size) in
+            sizes.into_iter().chain([(i64::MIN, 8), (i64::MAX, 8), (1 << 23, 4), (1 << 22, 3)])
+        {
+            assert_eq!(number_size(number), size, "{number}");
+        }
+    }
+
+    #[test]
+    fn zeroes_cost_no_page_and_keep_lengths_in_steps() {
+        for beside in [0, 60, 100, 400] {
+            let mut lengths = std::collections::BTreeSet::new();
+            for length in 14..9000 {
+                let padded = padded(length, beside);
+                assert!((length..length + LARGE_STEP).contains(&padded));
+                assert_eq!(pages(padded + beside), pages(length + beside), "{length} beside {beside}");
+                lengths.insert(padded);
+            }
+            assert!(lengths.len() < 70, "{}", lengths.len());
+        }
+    }
 }

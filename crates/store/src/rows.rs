@@ -19,6 +19,8 @@ use crate::shared::{Figures, FiguresById};
 
 /// The columns that [`object`] reads, in its order.
 pub(crate) const OBJECT_COLUMNS: &str = "key, rv, uid, body, id, applied, since";
+/// What the header of a row takes at most, in bytes: its own length, a type for each of nine columns.
+const ROW_HEADER: usize = 2 + 9 + 3;
 /// The columns that [`collection`] reads, in its order.
 pub(crate) const COLLECTION_COLUMNS: &str =
     "id, grp, version, resource, namespace, labels, fields, representation,
@@ -115,9 +117,10 @@ impl<'c> Objects<'c> {
         let since = since.unwrap_or(row.resource_version);
         let place =
             names::object_place(self.collection, &key, row.resource_version, applied, since, &row.uid);
-        let body = body::encode(self.sealer, &place, &row.body, self.secret)?;
         let (rv, applied) = (row.resource_version.cast_signed(), applied.cast_signed());
         let size = (row.body.len() as u64).cast_signed();
+        let beside = beside(&[self.collection, rv, applied, since.cast_signed(), size], &key, &row.uid);
+        let body = body::encode(self.sealer, &place, &row.body, self.secret, beside)?;
         match found {
             Some((id, was)) => {
                 self.update.execute(params![rv, applied, since.cast_signed(), size, row.uid, body, id])?;
@@ -151,7 +154,6 @@ impl<'c> Objects<'c> {
     pub fn keep_past(&self, was: &Was, ended: u64) -> Result<u64> {
         let row = &was.row;
         let place = names::past_place(self.collection, ended, was.since, row);
-        let body = body::encode(self.sealer, &place, &row.body, self.secret)?;
         let mut insert = self.conn.prepare_cached(
             "INSERT INTO past (collection, ended, key, rv, since, size, uid, body)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
@@ -159,6 +161,8 @@ impl<'c> Objects<'c> {
         let (key, size) = (names::object_key(&row.key), row.body.len() as u64);
         let (rv, since) = (row.resource_version.cast_signed(), was.since.cast_signed());
         let ended = ended.cast_signed();
+        let beside = beside(&[self.collection, ended, rv, since, size.cast_signed()], &key, &row.uid);
+        let body = body::encode(self.sealer, &place, &row.body, self.secret, beside)?;
         insert.execute(params![self.collection, ended, key, rv, since, size.cast_signed(), row.uid, body])?;
         Ok(size)
     }
@@ -178,6 +182,12 @@ impl<'c> Objects<'c> {
         let found = self.find.query_row(params![collection, key], read).optional()?;
         found.map(|(id, was): (i64, Result<Was>)| was.map(|was| (id, was))).transpose()
     }
+}
+
+/// What a row takes beside its body, in bytes.
+fn beside(numbers: &[i64], key: &str, uid: &str) -> usize {
+    let numbers = numbers.iter().map(|n| body::number_size(*n)).sum::<usize>();
+    ROW_HEADER + numbers + key.len() + uid.len()
 }
 
 /// What a collection is of; `None` when there is no such collection.

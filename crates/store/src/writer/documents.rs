@@ -16,7 +16,9 @@ impl Writer {
     /// [`crate::StoreError::TooMuch`] when it does not fit; what the disk says.
     pub fn put_document(&mut self, document: &Document) -> Result<()> {
         let place = document_place(document);
-        let column = body::encode(&self.sealer, &place, &document.body, false)?;
+        let etag = document.etag.as_ref().map_or(0, String::len);
+        let beside = document.path.len() + document.accept.len() + document.content_type.len() + etag + 64;
+        let column = body::encode(&self.sealer, &place, &document.body, false, beside)?;
         if let Some((id, at)) = self.held_document(document, &column)? {
             return self.note_seen(id, at, document.observed_at);
         }

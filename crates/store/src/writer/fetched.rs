@@ -94,7 +94,9 @@ fn put(session: &Session<'_>, f: &Fetched) -> Result<()> {
     let key = fetched_key(f);
     let rv = f.resource_version.cast_signed();
     let place = place(&key, &f.type_meta.api_version, &f.type_meta.kind, rv, &f.uid);
-    let body = body::encode(session.sealer, &place, &f.body, names::is_secret(&f.resource))?;
+    let named = key.iter().map(String::len).sum::<usize>();
+    let beside = named + f.type_meta.api_version.len() + f.type_meta.kind.len() + f.uid.len() + 64;
+    let body = body::encode(session.sealer, &place, &f.body, names::is_secret(&f.resource), beside)?;
     let [resource, object, subresource, representation] = key;
     session
         .conn
