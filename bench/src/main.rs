@@ -25,7 +25,7 @@ use report::Report;
 #[derive(Debug, Parser)]
 #[command(about = "Figures of yurthub beside direct access and nginx")]
 struct Flags {
-    /// Only the cases with this in their name (gets, lists, events, memory, start, outage, manager, sharing).
+    /// Only the cases with this in their name (gets, convert, lists, events, memory, start, outage, manager, sharing).
     #[arg(long)]
     only: Option<String>,
     /// Fewer and shorter rounds: for a look, not for figures.

@@ -1,5 +1,6 @@
 //! What is measured, one file a case.
 
+mod convert;
 mod events;
 mod fanout;
 mod gets;
@@ -56,6 +57,7 @@ impl Plan {
 pub fn all() -> &'static [Case] {
     &[
         Case { name: "gets", rows: |plan| Box::pin(gets::rows(plan)) },
+        Case { name: "convert", rows: |plan| Box::pin(convert::rows(plan)) },
         Case { name: "lists", rows: |plan| Box::pin(lists::rows(plan)) },
         Case { name: "events", rows: |plan| Box::pin(events::rows(plan)) },
         Case { name: "fanout", rows: |plan| Box::pin(fanout::rows(plan)) },
