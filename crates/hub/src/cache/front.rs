@@ -33,6 +33,7 @@ pub struct Front {
     reader: mpsc::Sender<Order<Reader>>,
     failures: Arc<Failures>,
     events_dropped: Arc<AtomicU64>,
+    evicted: Arc<AtomicU64>,
 }
 
 /// What could not be written since the start.
@@ -77,15 +78,20 @@ pub enum FrontError {
 impl Front {
     /// Takes both halves of the store onto threads of their own, which [`Front::close`] ends.
     pub fn start(writer: Writer, reader: Reader) -> std::io::Result<(Self, StoreThreads)> {
-        let events_dropped = writer.events_dropped();
+        let (events_dropped, evicted) = (writer.events_dropped(), writer.evicted());
         let (writer_sender, writer) = thread_of("store-writer", writer, |writer| {
             if let Err(error) = writer.close() {
                 tracing::warn!(%error, "the store did not close cleanly");
             }
         })?;
         let (reader_sender, reader) = thread_of("store-reader", reader, drop)?;
-        let front =
-            Front { writer: writer_sender, reader: reader_sender, failures: Arc::default(), events_dropped };
+        let front = Front {
+            writer: writer_sender,
+            reader: reader_sender,
+            failures: Arc::default(),
+            events_dropped,
+            evicted,
+        };
         Ok((front, StoreThreads { reader, writer }))
     }
 
@@ -125,6 +131,11 @@ impl Front {
     /// Events that the journal has dropped since the start, the newest being kept.
     pub fn events_dropped(&self) -> u64 {
         self.events_dropped.load(Ordering::Relaxed)
+    }
+
+    /// Grows whenever the store gives the room of something away: what was kept before may not be there now.
+    pub fn evicted(&self) -> u64 {
+        self.evicted.load(Ordering::Relaxed)
     }
 
     /// Writes that failed since the start.

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use yurt_api::request::ResourceRequest;
 use yurt_store::{Grant, KnownPrincipal};
 
+use super::lately::Lately;
 use super::{Front, FrontError};
 use crate::clock;
 
@@ -43,6 +44,8 @@ pub struct Grants {
     asking: Mutex<HashMap<[u8; 32], Arc<tokio::sync::Mutex<()>>>>,
     /// What the cloud was asked beside a read and did not allow.
     refused: Mutex<HashMap<String, ()>>,
+    /// The reads that were recorded a moment ago, by who asked and for what.
+    pub lately: Lately,
     dropped: AtomicU64,
 }
 
@@ -55,6 +58,7 @@ impl Grants {
             users: Mutex::default(),
             asking: Mutex::default(),
             refused: Mutex::default(),
+            lately: Lately::default(),
             dropped: AtomicU64::new(0),
         }
     }
@@ -115,6 +119,9 @@ impl Grants {
             gone
         };
         self.dropped.fetch_add(gone.len() as u64, Ordering::Relaxed);
+        if !gone.is_empty() {
+            self.lately.clear();
+        }
         self.front
             .write(move |w| {
                 w.put_grant(&grant)?;
@@ -126,6 +133,7 @@ impl Grants {
     /// Forgets every grant that the cloud has just contradicted by refusing the user this read.
     pub async fn revoke(&self, user: &str, request: &ResourceRequest) -> Result<(), FrontError> {
         self.load(user).await?;
+        self.lately.clear();
         let gone: Vec<Grant> = {
             let mut users = lock(&self.users);
             let Some(held) = users.get_mut(user) else { return Ok(()) };
@@ -153,6 +161,7 @@ impl Grants {
     /// Forgets who a token stands for: the cloud does not accept it any more.
     pub async fn forget(&self, hash: [u8; 32]) -> Result<(), FrontError> {
         lock(&self.principals).remove(&hash);
+        self.lately.clear();
         self.front.write(move |w| w.remove_principal(&hash)).await
     }
 

@@ -15,9 +15,13 @@ use yurt_api::resource::TypeMeta;
 use yurt_store::{Change, CollectionRecord, CollectionState, Document, Fetched, Row};
 
 use super::collection::{Collection, Upstream};
+use super::lately::Note;
 use super::{Cache, FrontError, MAX_COLLECTIONS};
 use crate::clock;
 use crate::cloud::Identity;
+
+/// The largest answer to a GET that is compared with what was kept a moment ago, in bytes.
+const MAX_NOTED: usize = 64 << 10;
 
 /// Why an answer was not kept; counted by this name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -287,7 +291,23 @@ impl Cache {
             body: item,
             observed_at: clock::unix(),
         };
-        Ok(self.front.write(move |w| w.put_fetched(&fetched)).await?)
+        let note = self.kept_note(request, representation, body);
+        self.front.write(move |w| w.put_fetched(&fetched)).await?;
+        note.inspect(|note| self.kept.put(*note, clock::monotonic()));
+        Ok(())
+    }
+
+    /// Whether this very answer was kept a moment ago.
+    pub fn kept_lately(&self, request: &ResourceRequest, form: Representation, body: &Bytes) -> bool {
+        let note = self.kept_note(request, form, body);
+        note.is_some_and(|note| self.kept.has(note, clock::monotonic()))
+    }
+
+    /// What is noted of an answer that is kept; nothing of a large one, which would take long to compare.
+    fn kept_note(&self, request: &ResourceRequest, form: Representation, body: &Bytes) -> Option<Note> {
+        let content = (&request.subresource, form, body, self.front.evicted());
+        (body.len() <= MAX_NOTED)
+            .then(|| self.kept.note_of((&request.resource, request.object_key()), content))
     }
 
     /// Forgets a fetched object that the cloud says is gone.
@@ -295,7 +315,9 @@ impl Cache {
         let Some(key) = request.object_key() else { return };
         let resource = request.resource.clone();
         if self.connectivity.reachable() {
+            let (of, named) = (resource.clone(), key.clone());
             let _ = self.front.write(move |w| w.forget_fetched(&resource, &key)).await;
+            self.kept.forget((&of, Some(named)));
         }
     }
 

@@ -11,6 +11,7 @@ mod front;
 pub mod grants;
 mod history;
 mod keep;
+pub mod lately;
 mod page;
 mod pages;
 mod pen;
@@ -47,6 +48,7 @@ use crate::identify;
 use crate::metrics::Metrics;
 use crate::tasks::{self, Shutdown};
 use grants::Grants;
+use lately::Lately;
 use write::Overlay;
 
 /// Collections that may be held at once; further ones are passed through, not kept.
@@ -82,6 +84,8 @@ pub struct Cache {
     /// How the store was found at the start.
     pub found: Found,
     filling: Filling,
+    /// The single objects that were kept a moment ago.
+    kept: Lately,
     /// Lists of which not all pages have come.
     pub pages: Arc<Pages>,
     pins: pins::Pins,
@@ -115,6 +119,7 @@ impl Cache {
             history: History::default(),
             found,
             filling: Filling::default(),
+            kept: Lately::default(),
             pages: Arc::default(),
             pins: pins::Pins::default(),
             unreadable: AtomicU64::new(0),

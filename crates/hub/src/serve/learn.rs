@@ -32,33 +32,43 @@ impl Pipeline {
 
     /// The cloud allowed this read to this caller: remembered, without anybody waiting for it.
     pub(super) fn learn(self: &Arc<Self>, asked: &Asked) {
-        let Some(request) = asked.resource().cloned() else { return };
-        let (pipeline, caller) = (Arc::clone(self), asked.caller.clone());
-        if caller == Caller::Anonymous {
+        let lately = &self.cache.grants.lately;
+        let read = (asked.caller.identity(), &asked.parts.method, &asked.parts.uri);
+        let note = lately.note_of(read, self.cache.front.evicted());
+        if asked.caller == Caller::Anonymous || lately.has(note, asked.at) {
             return;
         }
+        let Some(request) = asked.resource().cloned() else { return };
+        let (pipeline, caller) = (Arc::clone(self), asked.caller.clone());
         self.keep_in_background(async move {
             let learning = async {
-                pipeline.record(&caller, &request).await?;
-                pipeline.learn_verbs(&caller, &request).await
+                let known = pipeline.record(&caller, &request).await?;
+                pipeline.learn_verbs(&caller, &request).await?;
+                Ok::<_, FrontError>(known)
             };
-            if let Err(error) = learning.await {
-                tracing::warn!(%error, "a grant cannot be remembered");
+            match learning.await {
+                Ok(true) => pipeline.cache.grants.lately.put(note, clock::monotonic()),
+                Ok(false) => {}
+                Err(error) => tracing::warn!(%error, "a grant cannot be remembered"),
             }
         });
     }
 
-    /// Remembers that this caller was allowed this read.
-    pub(super) async fn record(&self, caller: &Caller, request: &ResourceRequest) -> Result<(), FrontError> {
-        let Some(user) = self.learn_user(caller).await? else { return Ok(()) };
+    /// Remembers that this caller was allowed this read; false when nobody knows who that is.
+    pub(super) async fn record(
+        &self,
+        caller: &Caller,
+        request: &ResourceRequest,
+    ) -> Result<bool, FrontError> {
+        let Some(user) = self.learn_user(caller).await? else { return Ok(false) };
         if self.cache.grants.verdict(&user, request).await? == Verdict::Fresh {
-            return Ok(());
+            return Ok(true);
         }
         // The kubelet asks for each of its pods by name: what it may read anyway is not written down.
         if *caller == Caller::Node && self.cache.is_the_nodes(request).await {
-            return Ok(());
+            return Ok(true);
         }
-        self.cache.grants.record(&user, request).await
+        self.cache.grants.record(&user, request).await.map(|()| true)
     }
 
     /// The cloud refused this read: what it had allowed before is not true any more.

@@ -279,6 +279,10 @@ impl Pipeline {
             Ok(body) => body,
             Err(error) => return self.cut_short(&asked, &error).await,
         };
+        let kept_lately = |request| self.cache.kept_lately(request, representation, &body);
+        if asked.resource().is_some_and(kept_lately) {
+            return self.pass_whole(parts, body);
+        }
         let (pipeline, kept) = (Arc::clone(self), body.clone());
         // The client does not wait for the store.
         self.keep_in_background(async move { pipeline.keep_body(&asked, representation, kept).await });

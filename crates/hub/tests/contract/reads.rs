@@ -474,3 +474,32 @@ async fn compression_is_never_half_understood() {
         }
     }
 }
+
+/// P1: what is asked for again and again is kept once, and again when it has changed, went away, or came back.
+#[tokio::test]
+async fn a_read_that_is_repeated_is_offline_what_it_was_last() {
+    let cluster = online().await;
+    config(&cluster, "asked", "first");
+    let (client, path) = (reader(&cluster, "ann", &["configmaps"]), format!("{MAPS}/asked"));
+    let read = async || client.get_as(&path, JSON).await.unwrap();
+    for _ in 0..3 {
+        assert_eq!(read().await.expect(200).json()["data"]["key"], "first");
+    }
+    cluster.api.modify("configmaps", "default", "asked", |o| o["data"]["key"] = json!("second"));
+    for _ in 0..3 {
+        assert_eq!(read().await.expect(200).json()["data"]["key"], "second");
+    }
+    cut(&cluster).await;
+    assert_eq!(read().await.expect(200).json()["data"]["key"], "second");
+    mend(&cluster).await;
+    let last = read().await.expect(200).body;
+    cluster.api.delete("configmaps", "default", "asked");
+    read().await.expect(404);
+    cut(&cluster).await;
+    not_held(&read().await, "what the cloud said is gone");
+    mend(&cluster).await;
+    config(&cluster, "asked", "third");
+    assert_ne!(read().await.expect(200).body, last);
+    cut(&cluster).await;
+    assert_eq!(read().await.expect(200).json()["data"]["key"], "third");
+}

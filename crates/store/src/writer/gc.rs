@@ -1,5 +1,8 @@
 //! Keeping the store within its bound: what was least recently used goes first.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use rusqlite::Connection;
 
 use super::{Durability, Effects, Session, Writer, collections};
@@ -37,6 +40,11 @@ enum Candidate {
 }
 
 impl Writer {
+    /// Grows whenever something that was kept had to go, to be read from any thread.
+    pub fn evicted(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.evicted)
+    }
+
     /// Removes the least recently used snapshots, fetched objects and documents until the store holds at most
     /// [`crate::Options::max_bytes`]. Never removes other collections, those the node owns, the journal, its
     /// conflicts, or tokens. The file does not shrink; its free pages are used again.
@@ -72,6 +80,7 @@ impl Writer {
                 break;
             }
             self.transact(Durability::Process, |session, effects| remove(session, effects, &candidate))?;
+            self.evicted.fetch_add(1, Ordering::Relaxed);
             match candidate {
                 Candidate::Collection(_) => report.collections += 1,
                 Candidate::Fetched(_) => report.fetched += 1,
@@ -107,6 +116,7 @@ impl Writer {
         if most.is_none_or(|most| most <= REMEMBERED_MAX) {
             return Ok(0);
         }
+        self.evicted.fetch_add(1, Ordering::Relaxed);
         self.transact(Durability::Process, |session, effects| {
             let forgotten = session.conn.execute(
                 "DELETE FROM remembered WHERE id IN (SELECT id FROM (

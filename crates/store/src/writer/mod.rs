@@ -39,6 +39,7 @@ pub struct Writer {
     wal_pages: u64,
     headers_saved_at: i64,
     events_dropped: Arc<AtomicU64>,
+    evicted: Arc<AtomicU64>,
     /// Held as long as the writer lives, so that a second hub is refused.
     _lock: File,
 }
@@ -67,6 +68,7 @@ impl Writer {
             wal_pages: 0,
             headers_saved_at: 0,
             events_dropped: Arc::default(),
+            evicted: Arc::default(),
             _lock: lock,
         }
     }
