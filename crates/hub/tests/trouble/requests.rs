@@ -90,7 +90,9 @@ async fn bad_urls_are_refused_online_and_offline() {
         let answer = client.get(path).await.unwrap();
         // The apiserver has its own words, and itself fails at the version of a watch that is no number.
         match source(&answer) {
-            "cloud" => assert!([400, 410, 422, 500].contains(&answer.code()), "{} {path}", answer.code()),
+            "cloud" => {
+                assert!([400, 403, 404, 410, 422, 500].contains(&answer.code()), "{} {path}", answer.code())
+            }
             _ => is_failure(&answer, &[400, 410, 422], &format!("online {path}")),
         }
     }
