@@ -139,6 +139,8 @@ impl From<rusqlite::Error> for StoreError {
                 | rusqlite::Error::FromSqlConversionFailure(..)
                 | rusqlite::Error::IntegralValueOutOfRange(..)
                 | rusqlite::Error::InvalidColumnIndex(_) => Self::Damaged(error.to_string()),
+                // Our statements never change: what they name has another name in the file.
+                rusqlite::Error::SqlInputError { .. } => Self::Damaged(error.to_string()),
                 other => Self::Sqlite(other),
             },
         }

@@ -247,6 +247,23 @@ proptest! {
     }
 }
 
+/// The structure is whole, and SQLite calls it a fault of the statement.
+#[test]
+fn a_flipped_bit_in_the_name_of_a_column_is_damage() {
+    for name in ["reserved INTEGER", "sealed BLOB", "observed_at INTEGER"] {
+        let dir = tempfile::tempdir().unwrap();
+        filled(dir.path());
+        let mut bytes = fs::read(file(dir.path())).unwrap();
+        // What SQLite has moved stays behind where it was, too.
+        let found = |at: &usize| bytes[*at..].starts_with(name.as_bytes());
+        for at in (0..bytes.len()).filter(found).collect::<Vec<_>>() {
+            bytes[at] ^= 1;
+        }
+        fs::write(file(dir.path()), &bytes).unwrap();
+        assert!(matches!(open(dir.path()).report, OpenReport::Damaged { .. }), "{name}");
+    }
+}
+
 #[test]
 fn damage_that_is_met_is_checked_for_at_the_next_open() {
     let dir = tempfile::tempdir().unwrap();
