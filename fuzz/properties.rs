@@ -99,7 +99,12 @@ pub fn metadata(data: &[u8]) {
     };
     let object = object::to_object(enc, &item, &type_meta);
     assert_eq!(object::type_meta(enc, &object).as_ref(), Ok(&type_meta), "the type comes back");
-    assert_eq!(object::to_item(enc, &object).as_ref(), Ok(&item), "the item comes back");
+    // White space around JSON is not the object's.
+    let again = object::to_item(enc, &object).expect("our own object");
+    match enc {
+        Encoding::Json => assert_eq!(again.trim_ascii(), item.trim_ascii(), "the item comes back"),
+        Encoding::Protobuf => assert_eq!(again, item, "the item comes back"),
+    }
 }
 
 fn kind(choice: u8) -> TypeMeta {
@@ -168,11 +173,16 @@ pub fn watch(data: &[u8]) {
         let (decoded, _) = frames(enc, &again, again.len());
         assert_eq!(decoded.len(), 1, "what we write is one frame");
         assert_eq!(
-            (decoded[0].kind, &decoded[0].object),
-            (frame.kind, &frame.object),
+            (decoded[0].kind, in_one_line(enc, &decoded[0].object)),
+            (frame.kind, in_one_line(enc, &frame.object)),
             "the event comes back"
         );
     }
+}
+
+/// A frame of JSON is a line: breaks between tokens are left out.
+fn in_one_line(enc: Encoding, object: &[u8]) -> Vec<u8> {
+    object.iter().copied().filter(|b| enc == Encoding::Protobuf || !matches!(b, b'\n' | b'\r')).collect()
 }
 
 const LARGEST: usize = 1 << 16;

@@ -354,3 +354,19 @@ fn within(part: &Value, whole: &Value) -> bool {
         (part, whole) => part == whole,
     }
 }
+
+/// Found by fuzzing: a number that was read one unit in the last place beside what was written.
+#[test]
+fn numbers_keep_every_digit() {
+    let crd = tm("apiextensions.k8s.io/v1", "CustomResourceDefinition");
+    for text in ["-4.365574568510055e-10", "0.1", "1.7976931348623157e308", "5e-324", "123456.78901234567"] {
+        let schema = format!(r#"{{"type":"number","maximum":{text}}}"#);
+        let version = format!(r#"{{"name":"v1","schema":{{"openAPIV3Schema":{schema}}}}}"#);
+        let message =
+            proto::from_json(&crd, format!(r#"{{"spec":{{"versions":[{version}]}}}}"#).as_bytes()).unwrap();
+        let made = String::from_utf8(proto::to_json(&crd, &message).unwrap()).unwrap();
+        let at = made.find("\"maximum\":").unwrap() + "\"maximum\":".len();
+        let said = &made[at..at + made[at..].find([',', '}']).unwrap()];
+        assert_eq!(said.parse::<f64>().unwrap().to_bits(), text.parse::<f64>().unwrap().to_bits(), "{said}");
+    }
+}
