@@ -60,6 +60,12 @@ pub(super) fn labels(item: &[u8]) -> Result<BTreeMap<String, String>, DecodeErro
     Ok(labels.into_iter().map(|(k, v)| (k, v.unwrap_or_default())).collect())
 }
 
+pub(super) fn metadata_only(item: &[u8]) -> Result<Bytes, DecodeError> {
+    let members = members(item)?;
+    let metadata = find(&members, "metadata").ok_or(DecodeError::Missing("metadata"))?;
+    Ok(format!("{{\"metadata\":{}}}", metadata.value).into())
+}
+
 /// An object taken apart into its type and the rest.
 pub(crate) struct Stripped {
     /// The object without `kind` and `apiVersion`.

@@ -70,6 +70,15 @@ pub fn labels(enc: Encoding, item: &[u8]) -> Result<BTreeMap<String, String>, De
     }
 }
 
+/// What is left of an object in item form when only its metadata counts, as it stands in a `PartialObjectMetadata`;
+/// its metadata goes over byte for byte. JSON may also be in object form.
+pub fn metadata_only(enc: Encoding, item: &[u8]) -> Result<Bytes, DecodeError> {
+    match enc {
+        Encoding::Json => json::metadata_only(item),
+        Encoding::Protobuf => protobuf::metadata_only(item),
+    }
+}
+
 /// Object form to item form: of protobuf a slice, of JSON the same bytes without `kind` and `apiVersion`.
 pub fn to_item(enc: Encoding, object: &Bytes) -> Result<Bytes, DecodeError> {
     match enc {

@@ -50,6 +50,12 @@ pub(super) fn meta(item: &[u8]) -> Result<Meta, DecodeError> {
     Ok(meta)
 }
 
+/// The metadata is field 1 of `PartialObjectMetadata`, too.
+pub(super) fn metadata_only(item: &[u8]) -> Result<Bytes, DecodeError> {
+    let metadata = metadata(item)?.ok_or(DecodeError::Missing("metadata"))?;
+    Ok(Bytes::copy_from_slice(metadata.raw))
+}
+
 /// `meta.v1.Time` as JSON has it: RFC 3339, whole seconds.
 fn time(message: &[u8]) -> Result<String, DecodeError> {
     let mut seconds = 0;

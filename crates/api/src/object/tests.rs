@@ -42,6 +42,24 @@ fn metadata_is_the_same_in_both_encodings() {
 }
 
 #[test]
+fn metadata_alone_is_what_the_object_says_of_itself() {
+    let partial = TypeMeta::new("meta.k8s.io/v1", "PartialObjectMetadata");
+    for enc in BOTH {
+        let alone = metadata_only(enc, &item(enc)).unwrap();
+        assert_eq!(meta(enc, &alone), meta(enc, &item(enc)));
+        assert!(metadata_only(enc, b"").is_err());
+        let json = match enc {
+            Encoding::Json => alone,
+            Encoding::Protobuf => proto::to_json_item(&partial, &alone).unwrap().into(),
+        };
+        let (whole, alone): (serde_json::Value, serde_json::Value) =
+            (serde_json::from_str(POD).unwrap(), serde_json::from_slice(&json).unwrap());
+        assert_eq!(alone, serde_json::json!({"metadata": whole["metadata"]}));
+    }
+    assert!(metadata_only(Encoding::Json, br#"{"metadata":null}"#).is_err());
+}
+
+#[test]
 fn the_two_forms_lead_into_each_other() {
     for enc in BOTH {
         let object = to_object(enc, &item(enc), &pod_type());

@@ -150,15 +150,14 @@ impl Candidate {
     }
 
     fn missed(&self, kind: EventType, item: &Bytes, version: u64, gone: bool) -> Result<Missed, StoreError> {
-        let from = self.collection.key().representation.encoding;
+        let from = self.collection.key().representation;
         let broken = |e: yurt_api::error::DecodeError| StoreError::Damaged(e.to_string());
         // What left is shown as it was, at the version of its leaving.
         let item = match gone {
-            true => object::splice_resource_version(from, item, version).map_err(broken)?,
+            true => object::splice_resource_version(from.encoding, item, version).map_err(broken)?,
             false => item.clone(),
         };
-        let to = self.representation.encoding;
-        let item = respond::item_as(from, to, self.collection.item_type(), &item);
+        let item = respond::item_as(from, self.representation, self.collection.item_type(), &item);
         Ok(Missed { version, kind, item: item.map_err(|e| StoreError::Damaged(e.to_string()))? })
     }
 }

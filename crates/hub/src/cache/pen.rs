@@ -2,13 +2,14 @@
 
 use bytes::Bytes;
 use yurt_api::object;
-use yurt_api::representation::Encoding;
+use yurt_api::representation::{Encoding, Representation};
 use yurt_api::resource::TypeMeta;
 use yurt_api::status::Status;
 use yurt_api::table::{self, Form};
 use yurt_api::watch::{self as frames, EventType};
 
 use crate::clock;
+use crate::respond;
 
 /// The hand in which one watcher's events are written.
 #[derive(Clone)]
@@ -21,9 +22,9 @@ pub(super) struct Pen {
 }
 
 impl Pen {
-    /// Of objects of this type in this encoding, or of tables of them, which are JSON.
-    pub(super) fn new(encoding: Encoding, kind: &TypeMeta, table: Option<Form>) -> Self {
-        Pen { encoding, kind: kind.clone(), table, first: true }
+    /// Of objects of this type in this form, or of tables of them, which are JSON.
+    pub(super) fn new(form: Representation, kind: &TypeMeta, table: Option<Form>) -> Self {
+        Pen { encoding: form.encoding, kind: respond::written_type(form, kind), table, first: true }
     }
 
     /// Whether an object stands as it is in a frame.
@@ -31,7 +32,7 @@ impl Pen {
         self.table.is_none()
     }
 
-    /// The frame of an event; the item is in item form and in this pen's encoding.
+    /// The frame of an event; the item is in item form and in this pen's form.
     pub(super) fn event(&mut self, kind: EventType, item: &[u8]) -> Bytes {
         let headers = std::mem::replace(&mut self.first, false);
         let table = self.table.and_then(|form| {

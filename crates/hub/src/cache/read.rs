@@ -8,7 +8,6 @@ use bytes::Bytes;
 use yurt_api::collection::ObjectKey;
 use yurt_api::list::{self, ListHeader};
 use yurt_api::object::Attributes;
-use yurt_api::proto;
 use yurt_api::representation::{Encoding, Representation};
 use yurt_api::request::{ResourceRequest, Verb};
 use yurt_api::resource::TypeMeta;
@@ -252,9 +251,8 @@ impl Cache {
             }
         };
         collection.touch();
-        let from = collection.key().representation.encoding;
-        let converted =
-            body.map(|b| respond::object_as(from, representation.encoding, collection.item_type(), &b));
+        let from = collection.key().representation;
+        let converted = body.map(|b| respond::object_as(from, representation, collection.item_type(), &b));
         Ok(converted.transpose().map_err(damaged)?.map(|body| ObjectView {
             body,
             representation,
@@ -307,8 +305,8 @@ impl Cache {
         });
         let newest = able.max_by_key(|(f, r)| (f.resource_version, f.representation == *r));
         let Some((fetched, representation)) = newest else { return Ok(None) };
-        let from = fetched.representation.encoding;
-        let body = respond::object_as(from, representation.encoding, &fetched.type_meta, &fetched.body);
+        let body =
+            respond::object_as(fetched.representation, representation, &fetched.type_meta, &fetched.body);
         let view = ObjectView {
             body: body.map_err(damaged)?,
             representation,
@@ -347,16 +345,13 @@ fn written_as(collection: &Collection, wanted: &[Representation], scope: Scope) 
     }
 }
 
-/// The first wanted representation that `held` can be written in: itself, or the other encoding of a
-/// built-in kind.
+/// The first wanted representation that `held` can be written in.
 pub(super) fn convertible(
     held: Representation,
     kind: &TypeMeta,
     wanted: &[Representation],
 ) -> Option<Representation> {
-    let known = proto::knows(kind);
-    let able = |w: &&Representation| **w == held || (known && !held.metadata_only && !w.metadata_only);
-    wanted.iter().find(able).copied()
+    wanted.iter().find(|w| respond::can_write(held, **w, kind)).copied()
 }
 
 fn may_contain(collection: &Collection, key: &ObjectKey) -> bool {
@@ -406,10 +401,24 @@ pub(super) fn written(
     let version = header.resource_version;
     let pieces = match table {
         Some(form) => tabulate(form, collection.item_type(), &header, items)?,
-        None => list::assemble(candidate.representation.encoding, &header, &items),
+        None => list::assemble(
+            candidate.representation.encoding,
+            &header_as(candidate.representation, header),
+            &items,
+        ),
     };
     let observed_at = collection.observed_at();
     Ok(ListView { pieces, representation: candidate.representation, observed_at, version })
+}
+
+/// The header of a list whose items are written in this form.
+fn header_as(form: Representation, header: ListHeader) -> ListHeader {
+    if !form.metadata_only {
+        return header;
+    }
+    let item = respond::written_type(form, &header.type_meta);
+    let type_meta = TypeMeta::new(&item.api_version, &format!("{}List", item.kind));
+    ListHeader { type_meta, typed_items: true, item_type: Some(item), ..header }
 }
 
 /// JSON items as a table; each goes as its row comes.
@@ -435,7 +444,7 @@ pub(super) fn each_item(
     start: Option<&str>,
     each: &mut dyn FnMut(&ObjectKey, Bytes) -> ControlFlow<()>,
 ) -> Result<u64, StoreError> {
-    let writing = Writing { candidate, from: candidate.collection.key().representation.encoding };
+    let writing = Writing { candidate, from: candidate.collection.key().representation };
     let reached = |key: &ObjectKey| start.is_none_or(|start| key.to_string().as_str() >= start);
     let mut masks = masks.iter().filter(|(key, _)| reached(key)).peekable();
     let mut over: Option<Result<(), StoreError>> = None;
@@ -474,7 +483,7 @@ pub(super) fn each_item(
 /// How items are filtered and written for one answer.
 struct Writing<'a> {
     candidate: &'a Candidate,
-    from: Encoding,
+    from: Representation,
 }
 
 impl Writing<'_> {
@@ -483,12 +492,13 @@ impl Writing<'_> {
         let collection = &self.candidate.collection;
         let broken = |e: yurt_api::error::DecodeError| StoreError::Damaged(e.to_string());
         if !self.candidate.filter.is_everything() {
-            let attributes = Attributes::read(&collection.key().resource, self.from, item).map_err(broken)?;
+            let resource = &collection.key().resource;
+            let attributes = Attributes::read(resource, self.from.encoding, item).map_err(broken)?;
             if !self.candidate.filter.matches(&attributes) {
                 return Ok(None);
             }
         }
-        let to = self.candidate.representation.encoding;
+        let to = self.candidate.representation;
         let written = respond::item_as(self.from, to, collection.item_type(), item);
         written.map(Some).map_err(|e| StoreError::Damaged(e.to_string()))
     }

@@ -120,7 +120,7 @@ impl Cache {
         if initial && let Err(why) = caught_up(&collection, version).await {
             return Ok(WatchPlan::Unfit(why));
         }
-        let pen = Pen::new(candidate.representation.encoding, collection.item_type(), asked.table);
+        let pen = Pen::new(candidate.representation, collection.item_type(), asked.table);
         let begun = if initial {
             let end_bookmark = options.send_initial_events == Some(true) && options.allow_bookmarks;
             Begun::after(&collection, self.initial_events(&candidate, end_bookmark, pen).await?)
@@ -302,13 +302,12 @@ impl Watcher {
             return Some(event.frame.clone());
         }
         let kind = self.seen_kind(event)?;
-        let from = key.representation.encoding;
-        let to = self.candidate.representation.encoding;
+        let (from, to) = (key.representation, self.candidate.representation);
         // What leaves the part is shown as it was in it, at the version of its leaving.
         let left = (kind == EventType::Deleted).then_some(event.left.as_ref()).flatten();
         let item = match left {
             Some(item) => item.clone(),
-            None => object::to_item(from, &event.object).ok()?,
+            None => object::to_item(from.encoding, &event.object).ok()?,
         };
         let item = respond::item_as(from, to, self.candidate.collection.item_type(), &item).ok()?;
         Some(self.pen.event(kind, &item))

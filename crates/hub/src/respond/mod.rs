@@ -6,7 +6,7 @@ pub mod reason;
 mod status;
 
 pub use body::{Body, BoxError, full, pieces, streaming};
-pub use convert::{ConvertFailure, item_as, object_as};
+pub use convert::{ConvertFailure, can_write, item_as, object_as, written_type};
 pub use reason::Reason;
 pub use status::{failure, is_refusal, not_acceptable, not_found, refusal, unfit, unfit_watch};
 

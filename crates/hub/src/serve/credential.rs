@@ -128,7 +128,8 @@ fn encode(asked: &Asked, kind: &TypeMeta, answer: &Value) -> Response<Body> {
     let encoding = asked.encoding();
     let json = Bytes::from(answer.to_string());
     let item = yurt_api::object::to_item(Encoding::Json, &json);
-    let body = item.ok().and_then(|item| respond::object_as(Encoding::Json, encoding, kind, &item).ok());
+    let form = Representation { encoding, metadata_only: false };
+    let body = item.ok().and_then(|item| respond::object_as(Representation::JSON, form, kind, &item).ok());
     let (body, encoding) = body.map_or((json, Encoding::Json), |b| (b, encoding));
     let mut response = Response::new(respond::full(body));
     *response.status_mut() = StatusCode::CREATED;

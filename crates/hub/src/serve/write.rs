@@ -124,7 +124,9 @@ fn answer(asked: &Asked, accepted: Accepted) -> Response<Body> {
         && proto::knows(&accepted.kind);
     let encoding = if protobuf { Encoding::Protobuf } else { Encoding::Json };
     let item = yurt_api::object::to_item(Encoding::Json, &json);
-    let body = item.ok().and_then(|i| respond::object_as(Encoding::Json, encoding, &accepted.kind, &i).ok());
+    let form = Representation { encoding, metadata_only: false };
+    let body =
+        item.ok().and_then(|i| respond::object_as(Representation::JSON, form, &accepted.kind, &i).ok());
     let Some(body) = body else {
         // It is kept; only the answer cannot be written as asked.
         return plain(accepted.code, Encoding::Json, json);

@@ -14,6 +14,7 @@ mod home;
 mod identity;
 mod kubelet;
 mod link;
+mod metadata;
 mod pages;
 mod pushed;
 mod reads;

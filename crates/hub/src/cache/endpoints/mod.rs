@@ -17,7 +17,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use serde_json::Value;
 use tokio::sync::Notify;
 use yurt_api::collection::ObjectKey;
-use yurt_api::representation::Encoding;
+use yurt_api::representation::{Encoding, Representation};
 
 use super::collection::{Collection, Upstream};
 use super::write::{Written, uid_of, version_of};
@@ -211,8 +211,9 @@ fn has_all_pods(collection: &Collection, node: &str) -> bool {
 
 /// An item of a collection as JSON; `None` when it cannot be read.
 fn json_of(collection: &Collection, item: &bytes::Bytes) -> Option<Value> {
-    let from = collection.key().representation.encoding;
-    let json = respond::item_as(from, Encoding::Json, collection.item_type(), item).ok()?;
+    let from = collection.key().representation;
+    let to = Representation { encoding: Encoding::Json, ..from };
+    let json = respond::item_as(from, to, collection.item_type(), item).ok()?;
     serde_json::from_slice(&json).ok()
 }
 

@@ -18,7 +18,7 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 use yurt_api::collection::ObjectKey;
 use yurt_api::object::{Attributes, meta, to_item};
-use yurt_api::representation::Encoding;
+use yurt_api::representation::{Encoding, Representation};
 use yurt_api::resource::{Resource, TypeMeta};
 use yurt_store::{Entry, NewEntry, Operation, StoreError};
 
@@ -256,19 +256,9 @@ pub(super) fn item_of(collection: &Collection, kind: &TypeMeta, object: &Value) 
 
 /// An item in JSON as a collection keeps its items.
 fn masked(collection: &Collection, kind: &TypeMeta, item: &Bytes) -> Option<Bytes> {
-    let representation = collection.key().representation;
-    let (kind, item) = match representation.metadata_only {
-        true => (collection.item_type(), metadata_of(item)?),
-        false => (kind, item.clone()),
-    };
-    respond::item_as(Encoding::Json, representation.encoding, kind, &item)
+    respond::item_as(Representation::JSON, collection.key().representation, kind, item)
         .inspect_err(|error| tracing::error!(%error, kind = kind.kind, "a local write cannot be shown"))
         .ok()
-}
-
-fn metadata_of(item: &Bytes) -> Option<Bytes> {
-    let object: Value = serde_json::from_slice(item).ok()?;
-    Some(Bytes::from(json!({"metadata": object.get("metadata")?}).to_string()))
 }
 
 /// Sets `metadata.resourceVersion` of a JSON object.

@@ -78,10 +78,9 @@ impl Overlay {
             return Some(None);
         }
         let kind = local.written.kind.type_meta();
-        let json = Representation { encoding: Encoding::Json, metadata_only: false };
-        let representation = super::super::read::convertible(json, &kind, wanted)?;
+        let representation = super::super::read::convertible(Representation::JSON, &kind, wanted)?;
         let item = to_item(Encoding::Json, &Bytes::from(local.written.object.to_string())).ok()?;
-        let body = respond::object_as(Encoding::Json, representation.encoding, &kind, &item).ok()?;
+        let body = respond::object_as(Representation::JSON, representation, &kind, &item).ok()?;
         Some(Some(ObjectView { body, representation, kind, observed_at: clock::unix() }))
     }
 
