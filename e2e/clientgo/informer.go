@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -24,12 +25,14 @@ type event struct {
 	Version string `json:"version"`
 }
 
-// state is an informer as `state` tells it.
+// state is an informer as `state` tells it; age is that of its newest watch, in seconds, which for a
+// streaming list begins after the list.
 type state struct {
 	Synced  bool     `json:"synced"`
 	Lists   int      `json:"lists"`
 	Streams int      `json:"streams"`
 	Watches int      `json:"watches"`
+	Age     float64  `json:"age"`
 	Failed  []string `json:"failed"`
 	Events  []event  `json:"events"`
 }
@@ -42,6 +45,7 @@ type informer struct {
 	shared cache.SharedIndexInformer
 	mutex  sync.Mutex
 	noted  state
+	began  time.Time
 }
 
 // source is what an informer's reflector calls.
@@ -88,6 +92,7 @@ func (i *informer) noting(from source, labels string) *cache.ListWatch {
 			options.LabelSelector = labels
 			initial := options.SendInitialEvents != nil && *options.SendInitialEvents
 			i.note(func(noted *state) {
+				i.began = time.Now()
 				if initial {
 					noted.Streams++
 				} else {
@@ -114,6 +119,7 @@ func (i *informer) noteEvents(initial bool) watch.FilterFunc {
 			if object, err := meta.Accessor(in.Object); err == nil &&
 				object.GetAnnotations()[metav1.InitialEventsAnnotationKey] == "true" {
 				initial = false
+				i.note(func(*state) { i.began = time.Now() })
 			}
 		default:
 			if object, err := meta.Accessor(in.Object); err == nil && !initial {
@@ -145,6 +151,7 @@ func (i *informer) state() state {
 	defer i.mutex.Unlock()
 	now := i.noted
 	now.Synced = i.shared.HasSynced()
+	now.Age = time.Since(i.began).Seconds()
 	now.Failed = append([]string{}, now.Failed...)
 	now.Events = append([]event{}, now.Events...)
 	return now

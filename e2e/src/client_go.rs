@@ -2,7 +2,7 @@
 
 use crate::informers::Informers;
 use crate::process::lines;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use serde_json::Value;
 use std::fs::File;
 use std::io::Write;
@@ -45,6 +45,21 @@ impl ClientGo {
     /// Every informer by its name.
     pub fn state(&mut self) -> Result<Informers> {
         Ok(serde_json::from_value(self.ask("state")?)?)
+    }
+
+    /// Remembers what the cloud holds now as the truth.
+    pub fn remember_truth(&mut self) -> Result<()> {
+        let answer = self.ask("truth")?;
+        if answer["error"].is_string() { bail!("the truth is not to be had: {answer}") } else { Ok(()) }
+    }
+
+    /// An error that says where an informer's store is not the truth.
+    pub fn equals_truth(&mut self) -> Result<()> {
+        let differences = self.ask("compare")?;
+        match differences.as_object().is_some_and(serde_json::Map::is_empty) {
+            true => Ok(()),
+            false => bail!("stores differ from the truth: {differences}"),
+        }
     }
 
     fn ask(&mut self, question: &str) -> Result<Value> {

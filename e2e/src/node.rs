@@ -144,6 +144,12 @@ impl Node {
         })
     }
 
+    /// Kills the hub as a crash would and starts it again; the rest of the node goes on.
+    pub fn crash_hub(&mut self) -> Result<()> {
+        self.hub = None;
+        self.start_hub()
+    }
+
     /// An error when containerd or the hub has ended.
     pub fn check(&mut self) -> Result<()> {
         self.containerd.as_mut().map_or(Ok(()), Running::check)?;

@@ -9,6 +9,7 @@ mod coming_home;
 mod controller;
 mod endpoints;
 mod eviction;
+mod informers;
 mod kubectl;
 mod kubectl_offline;
 mod native;
@@ -29,7 +30,7 @@ struct Case {
     run: fn(&mut World) -> Result<()>,
 }
 
-const CASES: [Case; 14] = [
+const CASES: [Case; 15] = [
     Case { name: "native-boot", run: native::run },
     Case { name: "register", run: register::run },
     Case { name: "kubectl", run: kubectl::run },
@@ -39,6 +40,7 @@ const CASES: [Case; 14] = [
     Case { name: "refused", run: refused::run },
     Case { name: "coming-home", run: coming_home::run },
     Case { name: "offline-kubectl", run: kubectl_offline::run },
+    Case { name: "informers", run: informers::run },
     Case { name: "endpoints", run: endpoints::run },
     Case { name: "timing", run: timing::run },
     // Without yurt-controller-manager's objects in the cluster first: it has the control.
