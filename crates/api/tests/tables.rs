@@ -3,7 +3,7 @@
 //! `tables.json` holds objects and the cells that are expected of them; `"@-300"` is the time 300 s ago (`u` = with
 //! microseconds). The
 //! expectations were compared with the output of `k8s.io/kubernetes/pkg/printers/internalversion` itself.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 use bytes::Bytes;
 use serde_json::{Value, json};
@@ -94,29 +94,75 @@ fn rows_held_in_protobuf_give_the_same_cells() {
     }
 }
 
+/// `*` = of the format "name", `+` = only in wide tables, `#` = an integer, `?` = a boolean.
 #[test]
 fn columns_have_the_names_formats_and_priorities_of_the_apiserver() {
     let expected = [
-        ("Pod", "Name* Ready Status Restarts Age IP+ Node+ Nominated Node+ Readiness Gates+"),
+        ("v1", "Pod", "Name* Ready Status Restarts Age IP+ Node+ Nominated Node+ Readiness Gates+"),
         (
+            "v1",
             "Node",
             "Name* Status Roles Age Version Internal-IP+ External-IP+ OS-Image+ Kernel-Version+ Container-Runtime+",
         ),
-        ("Service", "Name* Type Cluster-IP External-IP Port(s) Age Selector+"),
-        ("ConfigMap", "Name* Data Age"),
-        ("Event", "Last Seen Type Reason Object Subobject+ Source+ Message First Seen+ Count+ Name*+"),
-        ("Secret", "Name* Age"),
+        ("v1", "Service", "Name* Type Cluster-IP External-IP Port(s) Age Selector+"),
+        ("v1", "ConfigMap", "Name* Data Age"),
+        ("v1", "Event", "Last Seen Type Reason Object Subobject+ Source+ Message First Seen+ Count+ Name*+"),
+        ("apps/v1", "Deployment", "Name* Ready Up-to-date Available Age Containers+ Images+ Selector+"),
+        ("apps/v1", "ReplicaSet", "Name* Desired# Current# Ready# Age Containers+ Images+ Selector+"),
+        ("v1", "ReplicationController", "Name* Desired# Current# Ready# Age Containers+ Images+ Selector+"),
+        ("apps/v1", "StatefulSet", "Name* Ready Age Containers+ Images+"),
+        (
+            "apps/v1",
+            "DaemonSet",
+            "Name* Desired# Current# Ready# Up-to-date# Available# Node Selector Age Containers+ Images+ Selector+",
+        ),
+        ("batch/v1", "Job", "Name* Status Completions Duration Age Containers+ Images+ Selector+"),
+        (
+            "batch/v1",
+            "CronJob",
+            "Name* Schedule Timezone Suspend? Active# Last Schedule Age Containers+ Images+ Selector+",
+        ),
+        ("v1", "Namespace", "Name* Status Age"),
+        ("v1", "Secret", "Name* Type Data Age"),
+        ("v1", "ServiceAccount", "Name* Secrets Age"),
+        ("v1", "Endpoints", "Name* Endpoints Age"),
+        ("discovery.k8s.io/v1", "EndpointSlice", "Name* AddressType Ports Endpoints Age"),
+        ("coordination.k8s.io/v1", "Lease", "Name* Holder Age"),
+        (
+            "v1",
+            "PersistentVolume",
+            "Name* Capacity Access Modes Reclaim Policy Status Claim StorageClass VolumeAttributesClass Reason Age VolumeMode+",
+        ),
+        (
+            "v1",
+            "PersistentVolumeClaim",
+            "Name* Status Volume Capacity Access Modes StorageClass VolumeAttributesClass Age VolumeMode+",
+        ),
+        (
+            "storage.k8s.io/v1",
+            "StorageClass",
+            "Name* Provisioner ReclaimPolicy VolumeBindingMode AllowVolumeExpansion Age",
+        ),
+        ("storage.k8s.io/v1", "CSINode", "Name* Drivers# Age"),
+        ("storage.k8s.io/v1", "VolumeAttachment", "Name* Attacher* PV Node Attached? Age"),
+        ("networking.k8s.io/v1", "NetworkPolicy", "Name* Pod-Selector Age"),
+        ("node.k8s.io/v1", "RuntimeClass", "Name* Handler Age"),
     ];
-    for (kind, expected) in expected {
-        let table = parsed(&table::assemble(FORM, &TypeMeta::new("v1", kind), 0, true, &[]).concat());
+    for (version, kind, expected) in expected {
+        let table = parsed(&table::assemble(FORM, &TypeMeta::new(version, kind), 0, true, &[]).concat());
         assert_eq!((&table["rows"], &table["metadata"]), (&json!([]), &json!({})), "{kind}");
         let shown = |column: &Value| {
-            let (name, format) = (column["name"].as_str().unwrap(), column["format"].as_str().unwrap());
-            let date = kind == "Secret" && name == "Age";
-            assert_eq!(column["type"], if date { "date" } else { "string" }, "{kind} {name}");
-            assert!(!column["description"].as_str().unwrap().is_empty());
-            let name = if format == "name" { format!("{name}*") } else { name.to_owned() };
-            if column["priority"] == 1 { name + "+" } else { name }
+            let text = |name: &str| column[name].as_str().unwrap();
+            assert!(!text("description").is_empty(), "{kind}");
+            let name = if text("format") == "name" { "*" } else { "" };
+            let wide = if column["priority"] == 1 { "+" } else { "" };
+            let of = match text("type") {
+                "string" => "",
+                "integer" => "#",
+                "boolean" => "?",
+                other => panic!("{kind}: {other}"),
+            };
+            format!("{}{name}{wide}{of}", text("name"))
         };
         let columns: Vec<String> = table["columnDefinitions"].as_array().unwrap().iter().map(shown).collect();
         assert_eq!(columns.join(" "), expected, "{kind}");
@@ -127,6 +173,8 @@ fn columns_have_the_names_formats_and_priorities_of_the_apiserver() {
 fn other_kinds_have_a_name_and_an_age() {
     let item = br#"{"metadata":{"name":"w","creationTimestamp":"2026-09-21T14:12:20Z"},"spec":null}"#;
     let kind = TypeMeta::new("example.org/v1", "Widget");
+    let columns = &parsed(&table::assemble(FORM, &kind, 0, true, &[]).concat())["columnDefinitions"];
+    assert_eq!((&columns[0]["name"], &columns[1]["type"]), (&json!("Name"), &json!("date")));
     let row = parsed(&table::row(FORM, &kind, item, NOW).unwrap());
     assert_eq!(row["cells"], json!(["w", "60s"]));
     // Of another group it is no pod.

@@ -23,7 +23,7 @@ pub(super) fn ago(since: Option<i64>, now: i64) -> String {
 }
 
 /// Seconds in two units at most, and in one where the second would not matter.
-fn human(seconds: i64) -> String {
+pub(super) fn human(seconds: i64) -> String {
     let (minutes, hours) = (seconds / 60, seconds / 3600);
     let (days, years) = (hours / DAY, hours / DAY / YEAR);
     match (seconds, minutes, hours) {

@@ -6,27 +6,31 @@
 
 use serde::Serialize;
 
+use super::kinds;
+use super::sheet::Sheet;
 use crate::resource::TypeMeta;
 
 /// A column as a table describes it.
 #[derive(Debug, Serialize)]
 pub(super) struct Column {
-    name: &'static str,
+    pub(super) name: &'static str,
     #[serde(rename = "type")]
-    of: &'static str,
-    format: &'static str,
-    description: &'static str,
-    priority: u8,
+    pub(super) of: &'static str,
+    pub(super) format: &'static str,
+    pub(super) description: &'static str,
+    pub(super) priority: u8,
 }
 
 /// How the cells of a kind are made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 pub(super) enum Printer {
     Pod,
     Node,
     Service,
     ConfigMap,
     Event,
+    /// By rules.
+    Sheet(Sheet),
     /// Any other kind: its name and its age.
     Generic,
 }
@@ -39,33 +43,39 @@ impl Printer {
             ("v1", "Service") => Printer::Service,
             ("v1", "ConfigMap") => Printer::ConfigMap,
             ("v1", "Event") => Printer::Event,
-            _ => Printer::Generic,
+            _ => kinds::sheet(kind).map_or(Printer::Generic, Printer::Sheet),
         }
     }
 
-    pub(super) fn columns(self) -> &'static [Column] {
-        match self {
+    pub(super) fn columns(self) -> Vec<&'static Column> {
+        let columns = match self {
+            Printer::Sheet(sheet) => return sheet.iter().map(|(column, _)| column).collect(),
             Printer::Pod => POD,
             Printer::Node => NODE,
             Printer::Service => SERVICE,
             Printer::ConfigMap => CONFIG_MAP,
             Printer::Event => EVENT,
             Printer::Generic => GENERIC,
-        }
+        };
+        columns.iter().collect()
     }
 }
 
-const fn text(name: &'static str, description: &'static str) -> Column {
+pub(super) const fn text(name: &'static str, description: &'static str) -> Column {
     Column { name, of: "string", format: "", description, priority: 0 }
 }
 
+pub(super) const fn number(name: &'static str, description: &'static str) -> Column {
+    Column { of: "integer", ..text(name, description) }
+}
+
 /// One that only `kubectl get -o wide` shows.
-const fn wide(name: &'static str, description: &'static str) -> Column {
+pub(super) const fn wide(name: &'static str, description: &'static str) -> Column {
     Column { priority: 1, ..text(name, description) }
 }
 
-const NAME: Column = Column { format: "name", ..text("Name", "The name of the object.") };
-const AGE: Column = text("Age", "The time since the object was created.");
+pub(super) const NAME: Column = Column { format: "name", ..text("Name", "The name of the object.") };
+pub(super) const AGE: Column = text("Age", "The time since the object was created.");
 
 const POD: &[Column] = &[
     NAME,

@@ -1,15 +1,20 @@
 //! Objects as people read them: `Table` of `meta.k8s.io`, which kubectl asks for first.
 //!
 //! Rows are made from raw JSON objects as kube-apiserver makes them: pods, nodes, services, ConfigMaps and events
-//! have the cells of `k8s.io/kubernetes/pkg/printers/internalversion/printers.go`; every other kind has a name and
-//! an age, like a custom resource without columns of its own. Ages are those of the moment at which a row is made.
+//! have the cells of `k8s.io/kubernetes/pkg/printers/internalversion/printers.go` by code, the kinds of `kinds` by
+//! rules; every other kind has a name and an age, like a custom resource without columns of its own. Ages are those of
+//! the moment at which a row is made.
 
 mod age;
 mod columns;
 mod event;
+mod format;
+mod kinds;
 mod node;
 mod pod;
 mod service;
+mod sheet;
+mod special;
 
 use std::collections::BTreeMap;
 
@@ -139,7 +144,7 @@ fn put_head(out: &mut Vec<u8>, form: Form, kind: &TypeMeta, header: &ListHeader,
     out.extend_from_slice(b"},\"columnDefinitions\":");
     if headers {
         // columns are plain texts and numbers, and a Vec takes every write
-        let _ = serde_json::to_writer(&mut *out, Printer::of(kind).columns());
+        let _ = serde_json::to_writer(&mut *out, &Printer::of(kind).columns());
     } else {
         out.extend_from_slice(b"null");
     }
@@ -208,6 +213,7 @@ fn made(printer: Printer, item: &[u8], now: i64) -> Result<Made, DecodeError> {
             let age = age::age(map.metadata.created(), now);
             Made::of(vec![map.metadata.name.into(), entries.into(), age.into()])
         }
+        Printer::Sheet(sheet) => sheet::made(sheet, &json::read(item)?, now),
         Printer::Generic => {
             let Generic { metadata } = json::read(item)?;
             let age = age::age(metadata.created(), now);

@@ -1,6 +1,7 @@
 //! Tables for people: the cloud's while it answers, the same of what is held when it does not.
 
 use serde_json::{Value, json};
+use yurt_testkit::apiserver::Rule;
 use yurt_testkit::client::{Client, Event};
 use yurt_testkit::cluster::Cluster;
 use yurt_testkit::objects;
@@ -129,6 +130,44 @@ async fn what_is_held_is_shown_as_the_apiserver_would() {
         );
         let missing = table_or_status(&client, &format!("{MAPS}/missing")).await;
         assert_eq!((&missing["kind"], &missing["reason"]), (&json!("Status"), &json!("NotFound")));
+    }
+}
+
+/// P1: the kinds beyond pods that people look at on a node have their usual columns, too.
+#[tokio::test]
+async fn workloads_and_endpoints_have_the_columns_of_the_apiserver() {
+    let cluster = online().await;
+    cluster.api.create(json!({"kind": "Deployment", "apiVersion": "apps/v1",
+        "metadata": {"name": "web", "namespace": "default"},
+        "spec": {"replicas": 2, "selector": {"matchLabels": {"app": "web"}},
+            "template": {"spec": {"containers": [{"name": "c", "image": "web:1"}]}}},
+        "status": {"readyReplicas": 1, "updatedReplicas": 2, "availableReplicas": 1}}));
+    cluster.api.create(objects::endpoint_slice("default", "web", &[("10.0.0.7", "web-1", "uid-1", NODE)]));
+    cluster.api.create(objects::secret("default", "s", &[("a", "MQ=="), ("b", "Mg==")]));
+    cluster.api.allow(Rule::allow("ann", "get,list,watch", "*", "*"));
+    let client = caller(&cluster, "ann");
+    let cases = [
+        (
+            "/apis/apps/v1/deployments",
+            PROTOBUF,
+            vec![("Ready", "1/2"), ("Up-to-date", "2"), ("Images", "web:1"), ("Selector", "app=web")],
+        ),
+        (
+            "/apis/discovery.k8s.io/v1/endpointslices",
+            PROTOBUF,
+            vec![("AddressType", "IPv4"), ("Endpoints", "10.0.0.7")],
+        ),
+        ("/api/v1/secrets", PROTOBUF, vec![("Type", "Opaque"), ("Data", "2")]),
+    ];
+    for (path, accept, _) in &cases {
+        client.get_as(path, accept).await.unwrap().expect(200);
+    }
+    cut(&cluster).await;
+    for (path, _, cells) in cases {
+        let row = &rows(&table(&client, path).await)[0];
+        for (column, expected) in cells {
+            assert_eq!(cell(row, column), expected, "{path} {column}");
+        }
     }
 }
 
