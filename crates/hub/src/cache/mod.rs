@@ -28,6 +28,8 @@ pub mod write;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
+use yurt_api::representation::Representation;
+use yurt_api::request::RequestInfo;
 use yurt_store::OpenReport;
 
 pub use collection::Collection;
@@ -154,6 +156,14 @@ impl Cache {
     /// The node's user name.
     pub fn node_user(&self) -> &str {
         &self.node_user
+    }
+
+    /// The cloud's version of what is held of the node's pods; `None` when nothing holds all of them.
+    pub fn own_pods_version(&self) -> Option<u64> {
+        let query = format!("fieldSelector=spec.nodeName%3D{}", self.node_name);
+        let asked = RequestInfo::parse("GET", "/api/v1/pods", &query).ok()?;
+        let held = self.candidate(asked.resource()?, &[Representation::JSON], Scope::Held)?;
+        Some(held.collection.version())
     }
 
     /// Whether nothing is held at all: the first start of a node.

@@ -15,7 +15,7 @@ use crate::cloud::{CloudError, Identity, Lane, Received};
 /// The bound on the head of an answer, and on a pause in its body: a slow link may take its time for the whole.
 const BOUND: Duration = Duration::from_secs(10);
 /// The largest answer that is read, in bytes.
-const MAX_BODY: usize = 32 << 20;
+pub(super) const MAX_BODY: usize = 32 << 20;
 /// Between two tries; while the node's certificate is refused; the longest that the cloud may ask for.
 const PAUSE: Duration = Duration::from_secs(1);
 const REFUSED_PAUSE: Duration = Duration::from_secs(10);
@@ -78,20 +78,30 @@ impl Replay {
         path: &str,
         body: Option<&Value>,
     ) -> Result<(StatusCode, Value), Halt> {
-        let request = request(method, path, body)?;
-        let sent = in_time(self.cloud.send(&Identity::Node, Lane::Requests, request)).await?;
-        let answer = sent.map_err(Halt::of)?;
+        let answer = self.send(method, path, body).await?;
         let code = answer.status();
-        match code {
-            StatusCode::UNAUTHORIZED => return Err(Halt::Refused),
-            StatusCode::TOO_MANY_REQUESTS => return Err(Halt::Later(retry_after(answer.headers()))),
-            _ if code.is_server_error() => return Err(Halt::Busy(code.to_string())),
-            _ => {}
-        }
         let body = whole(answer).await?;
         let value = serde_json::from_slice(&body)
             .map_err(|_| Halt::Link(format!("{code}, but not the Kubernetes API")))?;
         Ok((code, value))
+    }
+
+    /// One request as the node; the head of its answer, unless that says to come back later.
+    pub(super) async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<Response<Received>, Halt> {
+        let request = request(method, path, body)?;
+        let sent = in_time(self.cloud.send(&Identity::Node, Lane::Requests, request)).await?;
+        let answer = sent.map_err(Halt::of)?;
+        match answer.status() {
+            StatusCode::UNAUTHORIZED => Err(Halt::Refused),
+            StatusCode::TOO_MANY_REQUESTS => Err(Halt::Later(retry_after(answer.headers()))),
+            code if code.is_server_error() => Err(Halt::Busy(code.to_string())),
+            _ => Ok(answer),
+        }
     }
 }
 
@@ -128,7 +138,7 @@ async fn whole(answer: Response<Received>) -> Result<Vec<u8>, Halt> {
     Ok(all)
 }
 
-async fn in_time<T>(work: impl Future<Output = T>) -> Result<T, Halt> {
+pub(super) async fn in_time<T>(work: impl Future<Output = T>) -> Result<T, Halt> {
     tokio::time::timeout(BOUND, work).await.map_err(|_| Halt::Link(format!("nothing came within {BOUND:?}")))
 }
 

@@ -13,14 +13,9 @@ use crate::cache::{ObjectAnswer, Scope};
 impl Replay {
     /// Puts right what the lifecycle controller did to pods that the node did not write meanwhile.
     pub(super) async fn repair(&self) -> Result<u64, Halt> {
-        let path = format!("/api/v1/pods?fieldSelector=spec.nodeName%3D{}", self.cache.node_name());
-        let (code, list) = self.ask(Method::GET, &path, None).await?;
-        if !code.is_success() {
-            return Ok(0);
-        }
         let mut repaired = 0;
-        for cloud in list.get("items").and_then(Value::as_array).into_iter().flatten() {
-            repaired += u64::from(self.repair_pod(cloud).await?);
+        for cloud in self.changed_pods().await? {
+            repaired += u64::from(self.repair_pod(&cloud).await?);
         }
         Ok(repaired)
     }

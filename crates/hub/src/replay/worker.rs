@@ -142,9 +142,20 @@ impl Replay {
         });
     }
 
+    /// What the node wrote; then what the cloud did to pods of which it wrote nothing; then what was written meanwhile.
     async fn push_all(&self, repair: bool) -> Result<Report, Halt> {
-        let repaired = if repair { self.repair().await? } else { 0 };
-        let mut report = Report { repaired, ..Report::default() };
+        let mut report = Report::default();
+        self.push_rounds(&mut report).await?;
+        if repair {
+            report.repaired = self.repair().await?;
+            self.push_rounds(&mut report).await?;
+        }
+        report.at = clock::unix();
+        Ok(report)
+    }
+
+    /// Rounds over the journal until nothing is left in it but events.
+    async fn push_rounds(&self, report: &mut Report) -> Result<(), Halt> {
         for _ in 0..ROUNDS {
             let round = self.push(false).await?;
             report.delivered += round.delivered;
@@ -154,8 +165,7 @@ impl Replay {
                 break;
             }
         }
-        report.at = clock::unix();
-        Ok(report)
+        Ok(())
     }
 
     /// One round over the journal, events left out unless asked for.

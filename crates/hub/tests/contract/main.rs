@@ -18,6 +18,7 @@ mod metadata;
 mod pages;
 mod pushed;
 mod reads;
+mod repair;
 mod schedules;
 mod servers;
 mod tables;

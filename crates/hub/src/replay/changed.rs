@@ -1,0 +1,103 @@
+//! The node's pods that the cloud changed since the node last heard of them.
+
+use std::collections::BTreeMap;
+
+use http::{Method, StatusCode};
+use http_body_util::BodyExt;
+use serde_json::Value;
+use yurt_api::representation::Encoding;
+use yurt_api::watch::{Decoder, EventType, Frame};
+
+use super::Replay;
+use super::ask::{Halt, MAX_BODY, in_time, text};
+use crate::cache::write::version_of;
+
+/// How long one watch may last, in seconds. An apiserver says two seconds before the end how far it has come
+/// (`nextBookmarkTime` in `k8s.io/apiserver/pkg/storage/cacher/cache_watcher.go`).
+const SECONDS: u32 = 3;
+/// Watches, each from where the last one came to, before all pods are listed: a slow link takes more than one.
+const WATCHES: usize = 20;
+
+/// What a watch has come to.
+enum Heard {
+    /// All that changed.
+    All,
+    /// What changed up to this version, and there may be more.
+    UpTo(u64),
+    /// The cloud does not tell what changed since.
+    Nothing,
+}
+
+impl Replay {
+    /// The node's pods that changed since the version that is held, as the cloud has them now: on the way home nothing
+    /// else has to be carried. All of them when the cloud does not know any more what changed since.
+    pub(super) async fn changed_pods(&self) -> Result<Vec<Value>, Halt> {
+        // Without a view there is nothing that the cloud's state could differ from.
+        let Some(mut version) = self.cache.own_pods_version() else { return Ok(Vec::new()) };
+        let mut changed = BTreeMap::new();
+        for _ in 0..WATCHES {
+            match self.watch_pods(version, &mut changed).await? {
+                Heard::All => return Ok(changed.into_values().collect()),
+                Heard::UpTo(reached) => version = reached,
+                Heard::Nothing => break,
+            }
+        }
+        self.all_pods().await
+    }
+
+    async fn all_pods(&self) -> Result<Vec<Value>, Halt> {
+        let (code, mut list) = self.ask(Method::GET, &self.pods(), None).await?;
+        match list.get_mut("items").map(Value::take) {
+            Some(Value::Array(pods)) if code.is_success() => Ok(pods),
+            _ => Ok(Vec::new()),
+        }
+    }
+
+    fn pods(&self) -> String {
+        format!("/api/v1/pods?fieldSelector=spec.nodeName%3D{}", self.cache.node_name())
+    }
+
+    /// Takes over, by UID, what the cloud says of changes after `version`.
+    async fn watch_pods(&self, version: u64, changed: &mut BTreeMap<String, Value>) -> Result<Heard, Halt> {
+        let path = format!(
+            "{}&watch=true&allowWatchBookmarks=true&timeoutSeconds={SECONDS}&resourceVersion={version}",
+            self.pods()
+        );
+        let answer = match self.send(Method::GET, &path, None).await {
+            Ok(answer) if answer.status() == StatusCode::OK => answer,
+            Ok(_) | Err(Halt::Busy(_)) => return Ok(Heard::Nothing),
+            Err(halt) => return Err(halt),
+        };
+        let mut decoder = Decoder::new(Encoding::Json, MAX_BODY);
+        let (mut body, mut reached, mut size) = (answer.into_body(), version, 0);
+        while let Some(frame) = in_time(body.frame()).await? {
+            let Ok(chunk) = frame.map_err(|e| Halt::Link(e.to_string()))?.into_data() else { continue };
+            size += chunk.len();
+            decoder.push(chunk);
+            loop {
+                match decoder.next() {
+                    Ok(Some(Frame { kind: EventType::Bookmark, .. })) => return Ok(Heard::All),
+                    Ok(Some(Frame { kind: EventType::Error, .. })) | Err(_) => return Ok(Heard::Nothing),
+                    Ok(Some(event)) => reached = reached.max(take(&event, changed)),
+                    Ok(None) => break,
+                }
+            }
+            if size > MAX_BODY {
+                return Err(Halt::Busy(format!("changes of pods are larger than {MAX_BODY} bytes")));
+            }
+        }
+        // A server that sends no bookmarks was silent up to the end.
+        Ok(if reached == version { Heard::All } else { Heard::UpTo(reached) })
+    }
+}
+
+/// Puts a change in its place; its version.
+fn take(event: &Frame, changed: &mut BTreeMap<String, Value>) -> u64 {
+    let Ok(pod) = serde_json::from_slice::<Value>(&event.object) else { return 0 };
+    let (uid, version) = (text(&pod, "/metadata/uid").to_owned(), version_of(&pod));
+    match event.kind {
+        EventType::Deleted => changed.remove(&uid),
+        _ => changed.insert(uid, pod),
+    };
+    version
+}
