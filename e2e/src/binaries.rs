@@ -3,8 +3,9 @@
 //! that changes with its sources.
 
 use anyhow::{Context, Result, bail};
+use serde_json::Value;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 /// Clients refuse to parse the version that an unstamped build reports.
 const KUBERNETES_VERSION: &str = "-X k8s.io/component-base/version.gitVersion=v1.34.4 \
@@ -46,6 +47,22 @@ pub fn cargo(top: &Path, package: &str, name: &str) -> Result<PathBuf> {
         bail!("cargo built no {}", binary.display());
     }
     Ok(binary)
+}
+
+/// Builds an integration test of the workspace with cargo, as `cargo test` does, and returns the path of its program.
+pub fn cargo_test(top: &Path, package: &str, name: &str) -> Result<PathBuf> {
+    let mut cargo = Command::new("cargo");
+    cargo.args(["test", "--no-run", "--message-format=json", "-p", package, "--test", name]).current_dir(top);
+    let output = cargo.stderr(Stdio::inherit()).output().context("starting cargo")?;
+    if !output.status.success() {
+        bail!("{cargo:?}: {}", output.status);
+    }
+    let lines = output.stdout.split(|byte| *byte == b'\n');
+    let built = lines.filter_map(|line| serde_json::from_slice::<Value>(line).ok()).find_map(|message| {
+        let ours = message["target"]["name"] == name && message["target"]["kind"][0] == "test";
+        message["executable"].as_str().filter(|_| ours).map(PathBuf::from)
+    });
+    built.with_context(|| format!("cargo built no test {name}"))
 }
 
 /// The kubectl that `.ci/install` put into the cache.

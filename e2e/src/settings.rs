@@ -53,6 +53,8 @@ pub struct Settings {
     pub etcd: PathBuf,
     /// Informers of client-go.
     pub client_go: PathBuf,
+    /// The checks that say what an apiserver does.
+    pub conformance: PathBuf,
     /// A real kubectl.
     pub kubectl: PathBuf,
     /// The hub under test.
@@ -89,6 +91,7 @@ pub fn prepare(args: &RunArgs) -> Result<Settings> {
     let hub = given_or_built(args.hub.as_deref(), &top, "yurt-hub", "yurthub")?;
     let manager = "yurt-controller-manager";
     let manager = given_or_built(args.manager.as_deref(), &top, manager, manager)?;
+    let conformance = binaries::cargo_test(&top, "yurt-testkit", "conformance")?;
     let settings = Settings {
         run: top.join("target/e2e").join(run_name()),
         report: top.join("target/report/e2e.json"),
@@ -101,6 +104,7 @@ pub fn prepare(args: &RunArgs) -> Result<Settings> {
         kubernetes,
         etcd,
         client_go,
+        conformance,
         hub,
         manager,
         deploy: top.join("deploy"),

@@ -6,6 +6,7 @@ mod boot_requests;
 mod certificates;
 mod cold_boot;
 mod coming_home;
+mod conformance;
 mod controller;
 mod endpoints;
 mod eviction;
@@ -30,7 +31,8 @@ struct Case {
     run: fn(&mut World) -> Result<()>,
 }
 
-const CASES: [Case; 15] = [
+const CASES: [Case; 16] = [
+    Case { name: "conformance", run: conformance::run },
     Case { name: "native-boot", run: native::run },
     Case { name: "register", run: register::run },
     Case { name: "kubectl", run: kubectl::run },

@@ -1,6 +1,7 @@
 //! The node's pods that the cloud changed since the node last heard of them.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use http::{Method, StatusCode};
 use http_body_util::BodyExt;
@@ -11,12 +12,14 @@ use yurt_api::watch::{Decoder, EventType, Frame};
 use super::Replay;
 use super::ask::{Halt, MAX_BODY, in_time, text};
 use crate::cache::write::version_of;
+use crate::clock;
 
-/// How long one watch may last, in seconds. An apiserver says two seconds before the end how far it has come
-/// (`nextBookmarkTime` in `k8s.io/apiserver/pkg/storage/cacher/cache_watcher.go`).
-const SECONDS: u32 = 3;
+/// How long one watch lasts, in seconds: an apiserver sends what it has at once, and ends the watch then.
+const SECONDS: u32 = 1;
+/// What was silent for so long before its end has said all.
+const QUIET: Duration = Duration::from_millis(500);
 /// Watches, each from where the last one came to, before all pods are listed: a slow link takes more than one.
-const WATCHES: usize = 20;
+const WATCHES: usize = 30;
 
 /// What a watch has come to.
 enum Heard {
@@ -59,26 +62,26 @@ impl Replay {
 
     /// Takes over, by UID, what the cloud says of changes after `version`.
     async fn watch_pods(&self, version: u64, changed: &mut BTreeMap<String, Value>) -> Result<Heard, Halt> {
-        let path = format!(
-            "{}&watch=true&allowWatchBookmarks=true&timeoutSeconds={SECONDS}&resourceVersion={version}",
-            self.pods()
-        );
+        let path = format!("{}&watch=true&timeoutSeconds={SECONDS}&resourceVersion={version}", self.pods());
         let answer = match self.send(Method::GET, &path, None).await {
             Ok(answer) if answer.status() == StatusCode::OK => answer,
             Ok(_) | Err(Halt::Busy(_)) => return Ok(Heard::Nothing),
             Err(halt) => return Err(halt),
         };
         let mut decoder = Decoder::new(Encoding::Json, MAX_BODY);
-        let (mut body, mut reached, mut size) = (answer.into_body(), version, 0);
+        let (mut body, mut size) = (answer.into_body(), 0);
+        let (mut reached, mut last) = (version, None);
         while let Some(frame) = in_time(body.frame()).await? {
             let Ok(chunk) = frame.map_err(|e| Halt::Link(e.to_string()))?.into_data() else { continue };
             size += chunk.len();
             decoder.push(chunk);
             loop {
                 match decoder.next() {
-                    Ok(Some(Frame { kind: EventType::Bookmark, .. })) => return Ok(Heard::All),
                     Ok(Some(Frame { kind: EventType::Error, .. })) | Err(_) => return Ok(Heard::Nothing),
-                    Ok(Some(event)) => reached = reached.max(take(&event, changed)),
+                    Ok(Some(event)) => {
+                        reached = reached.max(take(&event, changed));
+                        last = Some(clock::monotonic());
+                    }
                     Ok(None) => break,
                 }
             }
@@ -86,8 +89,10 @@ impl Replay {
                 return Err(Halt::Busy(format!("changes of pods are larger than {MAX_BODY} bytes")));
             }
         }
-        // A server that sends no bookmarks was silent up to the end.
-        Ok(if reached == version { Heard::All } else { Heard::UpTo(reached) })
+        // Bookmarks would prove it, but a quiet apiserver sends none (`process` in
+        // `k8s.io/apiserver/pkg/storage/cacher/cache_watcher.go`).
+        let silent = last.is_none_or(|at| clock::monotonic().duration_since(at) >= QUIET);
+        Ok(if silent { Heard::All } else { Heard::UpTo(reached) })
     }
 }
 

@@ -26,8 +26,6 @@ use super::{
     table,
 };
 
-/// The last bookmark comes so long before the end.
-const BEFORE_END: Duration = Duration::from_secs(2);
 /// How long a watch lasts when the client does not say (the real server: 30 to 60 minutes).
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(1800);
 
@@ -109,7 +107,6 @@ impl Stream {
         let mut signal = server.signal.subscribe();
         let born = *signal.borrow_and_update();
         let bookmarks = query.flag("allowWatchBookmarks");
-        let deadline = Instant::now() + timeout;
         Ok(Self {
             server: server.clone(),
             kind: kind.clone(),
@@ -119,8 +116,8 @@ impl Stream {
             frames: VecDeque::new(),
             signal,
             born,
-            deadline,
-            next_bookmark: bookmarks.then(|| bookmark_time(server.options.bookmark_interval, deadline)),
+            deadline: Instant::now() + timeout,
+            next_bookmark: bookmarks.then(|| Instant::now() + server.options.bookmark_interval),
             over: false,
         })
     }
@@ -220,7 +217,7 @@ impl Stream {
     }
 
     fn bookmark(&mut self, ends_initial_events: bool) {
-        self.next_bookmark = Some(bookmark_time(self.server.options.bookmark_interval, self.deadline));
+        self.next_bookmark = Some(Instant::now() + self.server.options.bookmark_interval);
         if self.server.read(Storage::version) < self.position {
             // A watch from a version that is still to come hears nothing until it has come
             // (cacher/cache_watcher.go, process).
@@ -266,12 +263,4 @@ impl Stream {
         };
         self.frames.push_back(frame.into());
     }
-}
-
-/// When a watch that lasts until `deadline` gets its next bookmark; `deadline` when it gets none any more
-/// (`nextBookmarkTime` in `cacher/cache_watcher.go`).
-fn bookmark_time(interval: Duration, deadline: Instant) -> Instant {
-    let now = Instant::now();
-    let last = deadline.checked_sub(BEFORE_END).filter(|last| *last >= now).unwrap_or(deadline);
-    last.min(now + interval)
 }
