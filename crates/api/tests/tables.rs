@@ -15,7 +15,7 @@ use yurt_api::resource::TypeMeta;
 use yurt_api::table::{self, Form, Include};
 
 const NOW: i64 = 1_790_000_000;
-const FORM: Form = Form { version: TableVersion::V1, include: Include::Metadata };
+const FORM: Form = Form { version: TableVersion::V1, include: Include::Metadata, columns: None };
 
 /// The value with its times filled in.
 fn timed(value: Value) -> Value {
@@ -61,18 +61,18 @@ fn parsed(bytes: &[u8]) -> Value {
     serde_json::from_slice(bytes).unwrap()
 }
 
-fn table_of(form: Form, case: &Case, headers: bool) -> Value {
+fn table_of(form: &Form, case: &Case, headers: bool) -> Value {
     parsed(&table::single(form, &case.kind, &case.item, NOW, headers).unwrap())
 }
 
 #[test]
 fn every_cell_is_the_apiservers() {
     for case in cases() {
-        let row = parsed(&table::row(FORM, &case.kind, &case.item, NOW).unwrap());
+        let row = parsed(&table::row(&FORM, &case.kind, &case.item, NOW).unwrap());
         assert_eq!(row["cells"], case.expected, "{}", case.name);
         let completed = &row["conditions"][0];
         assert_eq!(completed["reason"].as_str().unwrap_or(""), case.completed, "{}", case.name);
-        let table = table_of(FORM, &case, true);
+        let table = table_of(&FORM, &case, true);
         let columns = table["columnDefinitions"].as_array().unwrap().len();
         assert_eq!(
             columns,
@@ -89,7 +89,7 @@ fn rows_held_in_protobuf_give_the_same_cells() {
         let message = proto::from_json(&case.kind, &case.item).unwrap();
         let object = Bytes::from(proto::to_json(&case.kind, &message).unwrap());
         let item = object::to_item(Encoding::Json, &object).unwrap();
-        let row = parsed(&table::row(FORM, &case.kind, &item, NOW).unwrap());
+        let row = parsed(&table::row(&FORM, &case.kind, &item, NOW).unwrap());
         assert_eq!(row["cells"], case.expected, "{}", case.name);
     }
 }
@@ -149,7 +149,7 @@ fn columns_have_the_names_formats_and_priorities_of_the_apiserver() {
         ("node.k8s.io/v1", "RuntimeClass", "Name* Handler Age"),
     ];
     for (version, kind, expected) in expected {
-        let table = parsed(&table::assemble(FORM, &TypeMeta::new(version, kind), 0, true, &[]).concat());
+        let table = parsed(&table::assemble(&FORM, &TypeMeta::new(version, kind), 0, true, &[]).concat());
         assert_eq!((&table["rows"], &table["metadata"]), (&json!([]), &json!({})), "{kind}");
         let shown = |column: &Value| {
             let text = |name: &str| column[name].as_str().unwrap();
@@ -173,12 +173,12 @@ fn columns_have_the_names_formats_and_priorities_of_the_apiserver() {
 fn other_kinds_have_a_name_and_an_age() {
     let item = br#"{"metadata":{"name":"w","creationTimestamp":"2026-09-21T14:12:20Z"},"spec":null}"#;
     let kind = TypeMeta::new("example.org/v1", "Widget");
-    let columns = &parsed(&table::assemble(FORM, &kind, 0, true, &[]).concat())["columnDefinitions"];
+    let columns = &parsed(&table::assemble(&FORM, &kind, 0, true, &[]).concat())["columnDefinitions"];
     assert_eq!((&columns[0]["name"], &columns[1]["type"]), (&json!("Name"), &json!("date")));
-    let row = parsed(&table::row(FORM, &kind, item, NOW).unwrap());
+    let row = parsed(&table::row(&FORM, &kind, item, NOW).unwrap());
     assert_eq!(row["cells"], json!(["w", "60s"]));
     // Of another group it is no pod.
-    let row = parsed(&table::row(FORM, &TypeMeta::new("example.org/v1", "Pod"), item, NOW).unwrap());
+    let row = parsed(&table::row(&FORM, &TypeMeta::new("example.org/v1", "Pod"), item, NOW).unwrap());
     assert_eq!(row["cells"], json!(["w", "60s"]));
 }
 
@@ -186,8 +186,9 @@ fn other_kinds_have_a_name_and_an_age() {
 fn a_row_says_of_its_object_what_was_asked_for() {
     let kind = TypeMeta::new("v1", "ConfigMap");
     let item = br#"{"metadata":{"name":"c","resourceVersion":"7","x":[1]},"data":{"a":"b"}}"#;
-    let of =
-        |version, include| parsed(&table::single(Form { version, include }, &kind, item, 0, false).unwrap());
+    let of = |version, include| {
+        parsed(&table::single(&Form { version, include, columns: None }, &kind, item, 0, false).unwrap())
+    };
     let table = of(TableVersion::V1, Include::None);
     assert_eq!(table["rows"][0]["object"], json!(null));
     assert_eq!(table["metadata"], json!({"resourceVersion": "7"}));
@@ -209,7 +210,7 @@ fn a_row_says_of_its_object_what_was_asked_for() {
 fn a_bookmark_is_a_row_of_its_version() {
     for kind in ["Pod", "Node", "Service", "ConfigMap", "Event", "Secret"] {
         let form = Form { include: Include::None, ..FORM };
-        let of = |end| parsed(&table::bookmark(form, &TypeMeta::new("v1", kind), 9, end, false));
+        let of = |end| parsed(&table::bookmark(&form, &TypeMeta::new("v1", kind), 9, end, false));
         assert_eq!(of(false)["rows"][0]["object"], json!(null), "{kind}");
         let end = of(true);
         assert_eq!(end["metadata"]["resourceVersion"], "9", "{kind}");
@@ -237,6 +238,6 @@ fn what_to_include_is_read_or_refused() {
 fn what_is_no_object_of_the_kind_is_an_error() {
     for item in ["", "[]", "{\"metadata\":5}", "{\"metadata\":{\"name\":{}}}", "{\"status\":{\"phase\":[]}}"]
     {
-        assert!(table::row(FORM, &TypeMeta::new("v1", "Pod"), item.as_bytes(), 0).is_err(), "{item}");
+        assert!(table::row(&FORM, &TypeMeta::new("v1", "Pod"), item.as_bytes(), 0).is_err(), "{item}");
     }
 }

@@ -6,8 +6,10 @@
 
 use serde::Serialize;
 
-use super::kinds;
+use super::custom::Columns;
 use super::sheet::Sheet;
+use super::{Form, kinds};
+use crate::proto;
 use crate::resource::TypeMeta;
 
 /// A column as a table describes it.
@@ -23,7 +25,7 @@ pub(super) struct Column {
 
 /// How the cells of a kind are made.
 #[derive(Clone, Copy)]
-pub(super) enum Printer {
+pub(super) enum Printer<'a> {
     Pod,
     Node,
     Service,
@@ -31,25 +33,37 @@ pub(super) enum Printer {
     Event,
     /// By rules.
     Sheet(Sheet),
+    /// By what a custom resource's definition says.
+    Custom(&'a Columns),
     /// Any other kind: its name and its age.
     Generic,
 }
 
-impl Printer {
-    pub(super) fn of(kind: &TypeMeta) -> Self {
+impl<'a> Printer<'a> {
+    /// The one for a kind: its own, else what is known of a custom resource.
+    pub(super) fn of(form: &'a Form, kind: &TypeMeta) -> Self {
         match (kind.api_version.as_str(), kind.kind.as_str()) {
             ("v1", "Pod") => Printer::Pod,
             ("v1", "Node") => Printer::Node,
             ("v1", "Service") => Printer::Service,
             ("v1", "ConfigMap") => Printer::ConfigMap,
             ("v1", "Event") => Printer::Event,
-            _ => kinds::sheet(kind).map_or(Printer::Generic, Printer::Sheet),
+            _ => match (kinds::sheet(kind), &form.columns) {
+                (Some(sheet), _) => Printer::Sheet(sheet),
+                (None, Some(columns)) if !proto::knows(kind) => Printer::Custom(columns),
+                _ => Printer::Generic,
+            },
         }
     }
 
-    pub(super) fn columns(self) -> Vec<&'static Column> {
-        let columns = match self {
-            Printer::Sheet(sheet) => return sheet.iter().map(|(column, _)| column).collect(),
+    /// Appends the definitions of the columns as JSON.
+    pub(super) fn put_columns(self, out: &mut Vec<u8>) -> serde_json::Result<()> {
+        let fixed = match self {
+            Printer::Sheet(sheet) => {
+                let columns: Vec<&Column> = sheet.iter().map(|(column, _)| column).collect();
+                return serde_json::to_writer(out, &columns);
+            }
+            Printer::Custom(columns) => return put_custom(out, columns),
             Printer::Pod => POD,
             Printer::Node => NODE,
             Printer::Service => SERVICE,
@@ -57,8 +71,19 @@ impl Printer {
             Printer::Event => EVENT,
             Printer::Generic => GENERIC,
         };
-        columns.iter().collect()
+        serde_json::to_writer(out, fixed)
     }
+}
+
+fn put_custom(out: &mut Vec<u8>, columns: &Columns) -> serde_json::Result<()> {
+    out.push(b'[');
+    serde_json::to_writer(&mut *out, &NAME)?;
+    for column in columns.shown() {
+        out.push(b',');
+        serde_json::to_writer(&mut *out, column)?;
+    }
+    out.push(b']');
+    Ok(())
 }
 
 pub(super) const fn text(name: &'static str, description: &'static str) -> Column {

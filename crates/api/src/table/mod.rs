@@ -2,15 +2,18 @@
 //!
 //! Rows are made from raw JSON objects as kube-apiserver makes them: pods, nodes, services, ConfigMaps and events
 //! have the cells of `k8s.io/kubernetes/pkg/printers/internalversion/printers.go` by code, the kinds of `kinds` by
-//! rules; every other kind has a name and an age, like a custom resource without columns of its own. Ages are those of
+//! rules, custom resources the columns of their definitions where these are known (`custom`); every other kind has a name
+//! and an age. Ages are those of
 //! the moment at which a row is made.
 
 mod age;
 mod columns;
+mod custom;
 mod event;
 mod format;
 mod kinds;
 mod node;
+mod path;
 mod pod;
 mod service;
 mod sheet;
@@ -31,6 +34,8 @@ use crate::representation::{Encoding, TableVersion};
 use crate::resource::TypeMeta;
 use crate::watch;
 use columns::Printer;
+
+pub use custom::{Columns, definitions};
 
 /// What a row says of its object beside the cells.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -60,17 +65,19 @@ impl Include {
 }
 
 /// Which table a client wants.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Form {
     /// The version of the table and of the metadata in it.
     pub version: TableVersion,
     /// What a row says of its object.
     pub include: Include,
+    /// The columns of a custom resource, where they are known. Built-in kinds have their own.
+    pub columns: Option<Columns>,
 }
 
 /// The row of an object of type `kind` at `now` (Unix seconds). `item` is JSON in item form.
-pub fn row(form: Form, kind: &TypeMeta, item: &[u8], now: i64) -> Result<Bytes, DecodeError> {
-    let made = made(Printer::of(kind), item, now)?;
+pub fn row(form: &Form, kind: &TypeMeta, item: &[u8], now: i64) -> Result<Bytes, DecodeError> {
+    let made = made(Printer::of(form, kind), item, now)?;
     let mut out = b"{\"cells\":".to_vec();
     out.append(&mut Value::Array(made.cells).to_string().into_bytes());
     if let Some(completed) = made.completed {
@@ -84,7 +91,7 @@ pub fn row(form: Form, kind: &TypeMeta, item: &[u8], now: i64) -> Result<Bytes, 
 
 /// The table of one object (item form), as GET and watch events have it; its version is the object's.
 pub fn single(
-    form: Form,
+    form: &Form,
     kind: &TypeMeta,
     item: &[u8],
     now: i64,
@@ -97,22 +104,22 @@ pub fn single(
 
 /// The table of a bookmark: a row of nothing but the version, and the annotation of the end of the initial
 /// events. That one is shown even to a client that wants no objects.
-pub fn bookmark(form: Form, kind: &TypeMeta, version: u64, end: bool, headers: bool) -> Bytes {
+pub fn bookmark(form: &Form, kind: &TypeMeta, version: u64, end: bool, headers: bool) -> Bytes {
     let include = if end && form.include == Include::None { Include::Metadata } else { form.include };
     let item = watch::json_bookmark(None, version, end);
     // an object of which nothing is known but its version has a row of every kind
-    single(Form { include, ..form }, kind, &item, 0, headers).unwrap_or_default()
+    single(&Form { include, ..form.clone() }, kind, &item, 0, headers).unwrap_or_default()
 }
 
 /// A table of rows in pieces of about 64 KiB; `version` 0 = none, `headers` = with the definitions of the columns.
-pub fn assemble(form: Form, kind: &TypeMeta, version: u64, headers: bool, rows: &[Bytes]) -> Vec<Bytes> {
+pub fn assemble(form: &Form, kind: &TypeMeta, version: u64, headers: bool, rows: &[Bytes]) -> Vec<Bytes> {
     let header = ListHeader { resource_version: version, ..ListHeader::default() };
     assemble_page(form, kind, &header, headers, rows)
 }
 
 /// The same for a page of a list; of `header` count the version and where the list goes on.
 pub fn assemble_page(
-    form: Form,
+    form: &Form,
     kind: &TypeMeta,
     header: &ListHeader,
     headers: bool,
@@ -131,7 +138,7 @@ pub fn assemble_page(
     pieces.finish()
 }
 
-fn put_head(out: &mut Vec<u8>, form: Form, kind: &TypeMeta, header: &ListHeader, headers: bool) {
+fn put_head(out: &mut Vec<u8>, form: &Form, kind: &TypeMeta, header: &ListHeader, headers: bool) {
     let group_version = form.version.api_version();
     out.extend_from_slice(
         format!("{{\"kind\":\"Table\",\"apiVersion\":\"{group_version}\",\"metadata\":{{").as_bytes(),
@@ -144,14 +151,14 @@ fn put_head(out: &mut Vec<u8>, form: Form, kind: &TypeMeta, header: &ListHeader,
     out.extend_from_slice(b"},\"columnDefinitions\":");
     if headers {
         // columns are plain texts and numbers, and a Vec takes every write
-        let _ = serde_json::to_writer(&mut *out, &Printer::of(kind).columns());
+        let _ = Printer::of(form, kind).put_columns(&mut *out);
     } else {
         out.extend_from_slice(b"null");
     }
     out.extend_from_slice(b",\"rows\":[");
 }
 
-fn put_object(out: &mut Vec<u8>, form: Form, kind: &TypeMeta, item: &[u8]) -> Result<(), DecodeError> {
+fn put_object(out: &mut Vec<u8>, form: &Form, kind: &TypeMeta, item: &[u8]) -> Result<(), DecodeError> {
     match form.include {
         Include::None => out.extend_from_slice(b"null"),
         Include::Object => put_type(out, item, kind),
@@ -201,7 +208,7 @@ impl Phase {
     }
 }
 
-fn made(printer: Printer, item: &[u8], now: i64) -> Result<Made, DecodeError> {
+fn made(printer: Printer<'_>, item: &[u8], now: i64) -> Result<Made, DecodeError> {
     Ok(match printer {
         Printer::Pod => pod::made(&json::read(item)?, now),
         Printer::Node => node::made(&json::read(item)?, now),
@@ -214,6 +221,7 @@ fn made(printer: Printer, item: &[u8], now: i64) -> Result<Made, DecodeError> {
             Made::of(vec![map.metadata.name.into(), entries.into(), age.into()])
         }
         Printer::Sheet(sheet) => sheet::made(sheet, &json::read(item)?, now),
+        Printer::Custom(columns) => columns.made(&json::read(item)?, now),
         Printer::Generic => {
             let Generic { metadata } = json::read(item)?;
             let age = age::age(metadata.created(), now);

@@ -5,6 +5,7 @@
 //! ask for a view and get it whole, at one version, or not at all (P2, P3).
 
 pub mod collection;
+pub mod columns;
 mod endpoints;
 pub mod filter;
 mod front;

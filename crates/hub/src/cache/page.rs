@@ -109,7 +109,7 @@ impl Cache {
             }
             let (rows, more) = (page.rows, page.last.is_some());
             let version = seen.version(rows);
-            Ok(Some((page.written(&candidate, table, version, of.as_deref())?, rows, more)))
+            Ok(Some((page.written(&candidate, table.as_ref(), version, of.as_deref())?, rows, more)))
         });
         let Some((view, rows, more)): Option<(ListView, u64, bool)> = reading.await? else {
             return Ok(ListAnswer::Unfit(asked.old(namespace.as_deref())));
@@ -125,7 +125,7 @@ impl Page {
     fn written(
         self,
         candidate: &Candidate,
-        table: Option<Form>,
+        table: Option<&Form>,
         version: u64,
         namespace: Option<&str>,
     ) -> Result<ListView, StoreError> {

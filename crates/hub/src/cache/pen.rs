@@ -35,7 +35,7 @@ impl Pen {
     /// The frame of an event; the item is in item form and in this pen's form.
     pub(super) fn event(&mut self, kind: EventType, item: &[u8]) -> Bytes {
         let headers = std::mem::replace(&mut self.first, false);
-        let table = self.table.and_then(|form| {
+        let table = self.table.as_ref().and_then(|form| {
             let made = table::single(form, &self.kind, item, clock::unix(), headers);
             // The apiserver, too, shows the object itself when it cannot make a row of it.
             made.inspect_err(|error| tracing::warn!(%error, kind = self.kind.kind, "no row can be made")).ok()
@@ -47,7 +47,7 @@ impl Pen {
     /// The frame of a bookmark, with the annotation of the end of the initial events if they end here.
     pub(super) fn bookmark(&mut self, version: u64, initial_end: bool) -> Bytes {
         let headers = std::mem::replace(&mut self.first, false);
-        match self.table {
+        match &self.table {
             Some(form) => {
                 let table = table::bookmark(form, &self.kind, version, initial_end, headers);
                 frames::encode(self.encoding, EventType::Bookmark, &table)

@@ -154,10 +154,12 @@ impl Cache {
             let id = collection.id();
             let read = match asked.limit.is_none() && asked.start.is_none() && seen.rows.is_none() {
                 true => {
-                    let whole = move |reader: &mut Reader| assemble(reader, &candidate, table, &seen);
+                    let table = table.clone();
+                    let whole =
+                        move |reader: &mut Reader| assemble(reader, &candidate, table.as_ref(), &seen);
                     self.front.read(whole).await.map(ListAnswer::Held)
                 }
-                false => self.page(candidate, table, seen, &asked).await,
+                false => self.page(candidate, table.clone(), seen, &asked).await,
             };
             match read {
                 Err(FrontError::Store(StoreError::NoCollection)) => self.evicted(&collection, id),
@@ -373,7 +375,7 @@ fn damaged(error: respond::ConvertFailure) -> FrontError {
 fn assemble(
     reader: &Reader,
     candidate: &Candidate,
-    table: Option<Form>,
+    table: Option<&Form>,
     seen: &Seen,
 ) -> Result<ListView, StoreError> {
     let mut items: Vec<Bytes> = Vec::new();
@@ -393,7 +395,7 @@ fn assemble(
 /// The answer that these items are.
 pub(super) fn written(
     candidate: &Candidate,
-    table: Option<Form>,
+    table: Option<&Form>,
     header: ListHeader,
     items: Vec<Bytes>,
 ) -> Result<ListView, StoreError> {
@@ -423,7 +425,7 @@ fn header_as(form: Representation, header: ListHeader) -> ListHeader {
 
 /// JSON items as a table; each goes as its row comes.
 fn tabulate(
-    form: Form,
+    form: &Form,
     kind: &TypeMeta,
     header: &ListHeader,
     items: Vec<Bytes>,

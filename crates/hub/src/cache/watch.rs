@@ -120,7 +120,7 @@ impl Cache {
         if initial && let Err(why) = caught_up(&collection, version).await {
             return Ok(WatchPlan::Unfit(why));
         }
-        let pen = Pen::new(candidate.representation, collection.item_type(), asked.table);
+        let pen = Pen::new(candidate.representation, collection.item_type(), asked.table.clone());
         let begun = if initial {
             let end_bookmark = options.send_initial_events == Some(true) && options.allow_bookmarks;
             Begun::after(&collection, self.initial_events(&candidate, end_bookmark, pen).await?)

@@ -145,12 +145,12 @@ impl Pipeline {
         scope: Scope,
     ) -> Result<Option<Response<Body>>, FrontError> {
         let Some(request) = asked.resource() else { return Ok(None) };
-        let table = match asked.table() {
+        let table = match self.table(asked).await {
             Ok(table) => table.filter(|_| scope == Scope::Held),
             Err(bad) => return Ok(Some(asked.refuse(Reason::BadRequest, bad.message))),
         };
         let preferred = asked.preferred();
-        let wanted = match (scope, table) {
+        let wanted = match (scope, &table) {
             (Scope::Held, Some(_)) => &[Representation::JSON],
             (Scope::Held, None) => asked.wanted.as_slice(),
             _ => preferred.as_slice(),
@@ -165,7 +165,7 @@ impl Pipeline {
             },
             _ => match self.cache.object(request, wanted, scope).await? {
                 ObjectAnswer::Held(view) => {
-                    let body = match table {
+                    let body = match &table {
                         Some(form) => table::of_object(form, &view)?,
                         None => view.body,
                     };
@@ -335,7 +335,7 @@ impl Pipeline {
     /// Passes on what is not to be kept, unless its body is slow and the view can answer.
     async fn pass_in_time(self: &Arc<Self>, asked: &Asked, answer: Response<Received>) -> Response<Body> {
         if answer.body().size_hint().exact().is_none_or(|length| length > SMALL) {
-            let passed = self.pass_and_keep(asked, answer, MAX_KEPT, Box::new(|_| Box::pin(async {}))).await;
+            let passed = self.pass_and_keep(asked, answer, MAX_KEPT, self.learning_columns(asked)).await;
             return self.or_stand_in(asked, passed).await;
         }
         let (parts, body) = answer.into_parts();
@@ -348,7 +348,10 @@ impl Pipeline {
             },
         };
         match read {
-            Ok(body) => self.pass_whole(parts, body),
+            Ok(body) => {
+                self.learn_columns(asked, &body);
+                self.pass_whole(parts, body)
+            }
             Err(error) => self.cut_short(asked, &error).await,
         }
     }

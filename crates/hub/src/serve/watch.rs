@@ -88,7 +88,7 @@ impl Pipeline {
         if asked.takes_nothing() {
             return respond::not_acceptable(&WRITTEN);
         }
-        let table = match asked.table() {
+        let table = match self.table(asked).await {
             Ok(table) => table,
             Err(bad) => return asked.refuse(Reason::BadRequest, bad.message),
         };

@@ -1,7 +1,7 @@
 //! Tables for people: the cloud's while it answers, the same of what is held when it does not.
 
 use serde_json::{Value, json};
-use yurt_testkit::apiserver::Rule;
+use yurt_testkit::apiserver::{Fault, Kind, Rule};
 use yurt_testkit::client::{Client, Event};
 use yurt_testkit::cluster::Cluster;
 use yurt_testkit::objects;
@@ -169,6 +169,56 @@ async fn workloads_and_endpoints_have_the_columns_of_the_apiserver() {
             assert_eq!(cell(row, column), expected, "{path} {column}");
         }
     }
+}
+
+/// What an apiserver sends of a custom resource with three columns, of which one is described by its author.
+const WIDGET_TABLE: &str = r#"{"kind":"Table","apiVersion":"meta.k8s.io/v1","metadata":{"resourceVersion":"1"},
+    "columnDefinitions":[
+        {"name":"Name","type":"string","format":"name","description":"x","priority":0},
+        {"name":"Size","type":"integer","format":"","priority":0,
+         "description":"Custom resource definition column (in JSONPath format): .spec.size"},
+        {"name":"Ready","type":"string","format":"","description":"Whether it is ready.","priority":0},
+        {"name":"Age","type":"date","format":"","description":"CreationTimestamp is ...","priority":0}],
+    "rows":[]}"#;
+
+/// P1: a custom resource keeps its columns. A table says where some of them come from, its definition says it of all.
+#[tokio::test]
+async fn custom_resources_keep_the_columns_that_the_cloud_showed() {
+    let mut cluster = online().await;
+    cluster.api.register(Kind::custom("example.org", "v1", "widgets", "Widget"));
+    let definitions = ("apiextensions.k8s.io", "customresourcedefinitions", "CustomResourceDefinition");
+    let kind = Kind::custom(definitions.0, "v1", definitions.1, definitions.2);
+    cluster.api.register(Kind { namespaced: false, ..kind });
+    cluster.api.create(json!({"kind": "Widget", "apiVersion": "example.org/v1", "spec": {"size": 3},
+        "metadata": {"name": "w", "namespace": "default"},
+        "status": {"conditions": [{"type": "Ready", "status": "True"}]}}));
+    let ready = r#".status.conditions[?(@.type=="Ready")].status"#;
+    cluster.api.create(json!({"kind": definitions.2, "apiVersion": "apiextensions.k8s.io/v1",
+        "metadata": {"name": "widgets.example.org"}, "spec": {"versions": [{"name": "v1",
+            "additionalPrinterColumns": [{"name": "Ready", "type": "string", "jsonPath": ready}]}]}}));
+    cluster.api.allow(Rule::allow("ann", "get,list,watch", "*", "*"));
+    let client = caller(&cluster, "ann");
+    let path = "/apis/example.org/v1/widgets";
+    cluster.api.fault_times(1, Fault::Garbage(WIDGET_TABLE), |_, p| p.contains("widgets"));
+    assert_eq!(table(&client, path).await["columnDefinitions"][1]["name"], "Size", "passed as it came");
+    until_collection(&cluster, &["widgets"], "snapshot").await;
+    for restarted in [false, true] {
+        cut(&cluster).await;
+        if restarted {
+            cluster.hub.crash_and_restart().await;
+        }
+        let client = caller(&cluster, "ann");
+        let row = &rows(&table(&client, path).await)[0];
+        let shown: Vec<&str> = row.iter().map(|(column, _)| column.as_str()).collect();
+        assert_eq!(shown, ["Name", "Size", "Age"], "what cannot be filled is not shown");
+        assert_eq!(cell(row, "Size"), "3");
+        mend(&cluster).await;
+    }
+    let definition = format!("/apis/{}/v1/{}/widgets.example.org", definitions.0, definitions.1);
+    caller(&cluster, "ann").get(&definition).await.unwrap().expect(200);
+    cut(&cluster).await;
+    let row = &rows(&table(&caller(&cluster, "ann"), path).await)[0];
+    assert_eq!(row, &[("Name".to_owned(), "w".to_owned()), ("Ready".to_owned(), "True".to_owned())]);
 }
 
 /// What a client may say about the tables that it wants, and what is wrong with it.
