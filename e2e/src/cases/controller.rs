@@ -72,6 +72,13 @@ impl Controller {
         self.wait_for(|process| process != killed).map(drop)
     }
 
+    /// Kills every instance; none runs then.
+    pub fn kill_all(&mut self) -> Result<()> {
+        // Dropping kills.
+        self.running.clear();
+        Ok(())
+    }
+
     fn kill_leader(&mut self) -> Result<u32> {
         let leader = self.wait_for_leader()?;
         // Dropping kills.

@@ -14,10 +14,12 @@ use super::ask::{Halt, MAX_BODY, in_time, text};
 use crate::cache::write::version_of;
 use crate::clock;
 
-/// How long one watch lasts, in seconds: an apiserver sends what it has at once, and ends the watch then.
-const SECONDS: u32 = 1;
-/// What was silent for so long before its end has said all.
-const QUIET: Duration = Duration::from_millis(500);
+/// How long one watch may last, in seconds.
+const SECONDS: u32 = 10;
+/// An apiserver sends at once what it has, so silence of two round trips is the end of it. Bookmarks would prove it, but a
+/// quiet apiserver sends none (`process` in `k8s.io/apiserver/pkg/storage/cacher/cache_watcher.go`). What is missed on a
+/// link that stalls just then, the kubelet puts right with its next report.
+const QUIET: (Duration, Duration) = (Duration::from_millis(300), Duration::from_secs(3));
 /// Watches, each from where the last one came to, before all pods are listed: a slow link takes more than one.
 const WATCHES: usize = 30;
 
@@ -63,37 +65,48 @@ impl Replay {
     /// Takes over, by UID, what the cloud says of changes after `version`.
     async fn watch_pods(&self, version: u64, changed: &mut BTreeMap<String, Value>) -> Result<Heard, Halt> {
         let path = format!("{}&watch=true&timeoutSeconds={SECONDS}&resourceVersion={version}", self.pods());
+        let asked = clock::monotonic();
         let answer = match self.send(Method::GET, &path, None).await {
             Ok(answer) if answer.status() == StatusCode::OK => answer,
             Ok(_) | Err(Halt::Busy(_)) => return Ok(Heard::Nothing),
             Err(halt) => return Err(halt),
         };
+        let quiet = (asked.elapsed() * 2).clamp(QUIET.0, QUIET.1);
+        let (mut body, mut reached, mut size) = (answer.into_body(), version, 0);
         let mut decoder = Decoder::new(Encoding::Json, MAX_BODY);
-        let (mut body, mut size) = (answer.into_body(), 0);
-        let (mut reached, mut last) = (version, None);
-        while let Some(frame) = in_time(body.frame()).await? {
+        loop {
+            let next = match decoder.is_mid_frame() {
+                true => in_time(body.frame()).await?,
+                false => match tokio::time::timeout(quiet, body.frame()).await {
+                    Ok(next) => next,
+                    Err(_) => return Ok(Heard::All),
+                },
+            };
+            let Some(frame) = next else { return Ok(Heard::UpTo(reached)) };
             let Ok(chunk) = frame.map_err(|e| Halt::Link(e.to_string()))?.into_data() else { continue };
             size += chunk.len();
-            decoder.push(chunk);
-            loop {
-                match decoder.next() {
-                    Ok(Some(Frame { kind: EventType::Error, .. })) | Err(_) => return Ok(Heard::Nothing),
-                    Ok(Some(event)) => {
-                        reached = reached.max(take(&event, changed));
-                        last = Some(clock::monotonic());
-                    }
-                    Ok(None) => break,
-                }
-            }
             if size > MAX_BODY {
                 return Err(Halt::Busy(format!("changes of pods are larger than {MAX_BODY} bytes")));
             }
+            decoder.push(chunk);
+            match take_all(&mut decoder, changed) {
+                Some(version) => reached = reached.max(version),
+                None => return Ok(Heard::Nothing),
+            }
         }
-        // Bookmarks would prove it, but a quiet apiserver sends none (`process` in
-        // `k8s.io/apiserver/pkg/storage/cacher/cache_watcher.go`).
-        let silent = last.is_none_or(|at| clock::monotonic().duration_since(at) >= QUIET);
-        Ok(if silent { Heard::All } else { Heard::UpTo(reached) })
     }
+}
+
+/// Puts every whole change in its place; the newest version among them, `None` when the cloud said that it cannot go on.
+fn take_all(decoder: &mut Decoder, changed: &mut BTreeMap<String, Value>) -> Option<u64> {
+    let mut newest = 0;
+    while let Some(event) = decoder.next().ok()? {
+        if event.kind == EventType::Error {
+            return None;
+        }
+        newest = newest.max(take(&event, changed));
+    }
+    Some(newest)
 }
 
 /// Puts a change in its place; its version.

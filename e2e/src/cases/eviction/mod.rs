@@ -1,6 +1,6 @@
 //! Scenario 11, the eviction matrix: {10 min, 24 h, for ever} x {cut, dead, whole pool silent} x {Deployment,
-//! StatefulSet, bare pod, pod of the outage} x {undisturbed, controller restarted, leader changed} on a real
-//! control plane with simulated nodes, and the same without our controller as the control: it shows that the
+//! StatefulSet, bare pod, pod of the outage} x {undisturbed, controller restarted, away when the nodes fall silent,
+//! leader changed} on a real control plane with simulated nodes, and the same without our controller as the control: it shows that the
 //! stock cluster deletes every one of these pods, so that the matrix can fail.
 //!
 //! `plan` and `judge` say what is expected and what came of it (pure); `stage` is the cluster with its
@@ -26,7 +26,7 @@ use plan::{Disturbance, GRACE};
 use rows::Row;
 use stage::Stage;
 use std::time::{Duration, Instant};
-use wave::Outcome;
+use wave::{Moment, Outcome};
 
 /// What came of the cells and of the rows beside them.
 #[derive(Default)]
@@ -59,7 +59,7 @@ fn hurried<T>(world: &mut World, grace: Duration, work: impl FnOnce(&mut World) 
 fn matrix(world: &mut World, outcomes: &mut Outcomes) -> Result<()> {
     let mut stage = Stage::start(&world.cluster.admin)?;
     let cells =
-        timed(&stage, "control", |stage, name| wave::run(stage, name, Disturbance::Absent, || Ok(())))?;
+        timed(&stage, "control", |stage, name| wave::run(stage, name, Disturbance::Absent, |_| Ok(())))?;
     outcomes.cells.extend(cells);
     let mut controller = Controller::install(world, GRACE * 2 / 3)?;
     stage.pools = true;
@@ -69,11 +69,23 @@ fn matrix(world: &mut World, outcomes: &mut Outcomes) -> Result<()> {
     outcomes.cells.extend(cells);
     outcomes.rows = rows;
     outcomes.cells.extend(timed(&stage, "restart", |stage, name| {
-        wave::run(stage, name, Disturbance::Restarted, || controller.restart_leader())
+        wave::run(stage, name, Disturbance::Restarted, |moment| match moment {
+            Moment::BeforeSilence => Ok(()),
+            Moment::MidOutage => controller.restart_leader(),
+        })
+    })?);
+    outcomes.cells.extend(timed(&stage, "late", |stage, name| {
+        wave::run(stage, name, Disturbance::Late, |moment| match moment {
+            Moment::BeforeSilence => controller.kill_all(),
+            Moment::MidOutage => controller.start(),
+        })
     })?);
     controller.start()?;
     outcomes.cells.extend(timed(&stage, "leader", |stage, name| {
-        wave::run(stage, name, Disturbance::LeaderChanged, || controller.change_leader())
+        wave::run(stage, name, Disturbance::LeaderChanged, |moment| match moment {
+            Moment::BeforeSilence => Ok(()),
+            Moment::MidOutage => controller.change_leader(),
+        })
     })?);
     Ok(())
 }
@@ -82,7 +94,7 @@ fn matrix(world: &mut World, outcomes: &mut Outcomes) -> Result<()> {
 fn calm(stage: &Stage, name: &str) -> Result<(Vec<Outcome>, Vec<Row>)> {
     std::thread::scope(|scope| {
         let rows = scope.spawn(|| rows::run(stage, name));
-        let outcomes = wave::run(stage, name, Disturbance::Undisturbed, || Ok(()));
+        let outcomes = wave::run(stage, name, Disturbance::Undisturbed, |_| Ok(()));
         let rows = rows.join().map_err(|_| anyhow!("the rows panicked"))?;
         Ok((outcomes?, rows.context("the rows beside the matrix")?))
     })

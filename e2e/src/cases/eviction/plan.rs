@@ -59,6 +59,8 @@ pub enum Disturbance {
     Absent,
     /// Nothing.
     Undisturbed,
+    /// It is away when the nodes fall silent, and comes in mid-outage.
+    Late,
     /// It is killed in mid-outage and started again.
     Restarted,
     /// The leader is killed in mid-outage and another instance takes over.
@@ -164,6 +166,7 @@ impl fmt::Display for Disturbance {
         out.pad(match self {
             Disturbance::Absent => "no controller",
             Disturbance::Undisturbed => "undisturbed",
+            Disturbance::Late => "away at first",
             Disturbance::Restarted => "controller restarted",
             Disturbance::LeaderChanged => "leader changed",
         })
@@ -196,6 +199,7 @@ mod tests {
             (Autonomy::TenMinutes, Failure::Cut, Disturbance::Restarted, Expected::Home),
             (Autonomy::TenMinutes, Failure::Dead, Disturbance::Undisturbed, Expected::EmptiedAfter(SHORT)),
             (Autonomy::TenMinutes, Failure::Pool, Disturbance::LeaderChanged, Expected::Home),
+            (Autonomy::TenMinutes, Failure::Dead, Disturbance::Late, Expected::EmptiedAfter(SHORT)),
             (Autonomy::Day, Failure::Dead, Disturbance::LeaderChanged, Expected::Kept),
             (Autonomy::Ever, Failure::Dead, Disturbance::Undisturbed, Expected::Kept),
         ];

@@ -2,12 +2,12 @@
 //! They share one outage.
 
 use super::objects::{self, AUTONOMY, BEHAVIOUR, GROUP, NAMESPACE, NodeSpec, path};
-use super::plan::{GRACE, SLACK, TOLERATION};
+use super::plan::{GRACE, SHORT, SLACK, TOLERATION};
 use super::stage::Stage;
 use crate::client::Request;
 use anyhow::{Context, Result, bail};
 use serde_json::json;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// After the stock eviction was due.
 const MARGIN: Duration = Duration::from_secs(4);
@@ -22,8 +22,15 @@ pub struct Row {
     pub got: Result<()>,
 }
 
+/// A pool of two nodes, which are not autonomous by themselves; it is cut as a whole and stays so.
+const POOL: &str = "rows-pool";
+/// How long its guard protects it.
+const POOL_MAXIMUM: Duration = SHORT;
+/// Marks hold whole seconds.
+const ROUNDING: Duration = Duration::from_secs(1);
+
 /// The nodes of the rows: name, autonomy.
-const NODES: [(&str, Option<&str>); 8] = [
+const NODES: [(&str, Option<&str>); 10] = [
     ("plain", None),
     ("switched-on", None),
     ("unparsable", Some("soon")),
@@ -32,6 +39,8 @@ const NODES: [(&str, Option<&str>); 8] = [
     ("rolling-well", None),
     ("unready-well", Some("24h")),
     ("crashing", Some("24h")),
+    ("pool-0", None),
+    ("pool-1", None),
 ];
 
 /// Runs the rows; their nodes belong to that wave.
@@ -40,10 +49,14 @@ pub fn run(stage: &Stage, wave: &str) -> Result<Vec<Row>> {
     let silent: Vec<String> =
         NODES.iter().filter(|(name, _)| !name.ends_with("-well")).map(|(name, _)| node(name)).collect();
     stage.fleet.silence(silent.iter().cloned());
+    let since = Instant::now();
     let tainted = stage.tainted(&silent, GRACE + SLACK)?;
     act(stage)?;
     stage.wait_until(tainted + TOLERATION + MARGIN);
     let mut rows = look(stage);
+    let beyond =
+        row("a pool that stays cut beyond its maximum", "kept, emptied after 40 s", emptied(stage, since));
+    rows.push(beyond);
     stage.fleet.answer(silent);
     rows.push(row("autonomy switched on in mid-outage", "kept, the same pod ready after it", home(stage)));
     Ok(rows)
@@ -54,10 +67,12 @@ fn set_up(stage: &Stage, wave: &str) -> Result<()> {
         name: node(name),
         group: group(name),
         wave: wave.to_string(),
-        pool: None,
+        pool: name.starts_with("pool-").then(|| POOL.to_string()),
         autonomy: autonomy.map(str::to_string),
     });
     stage.create_nodes(&nodes)?;
+    let maximum = format!("{}s", POOL_MAXIMUM.as_secs());
+    stage.create_pool(POOL, &json!({"guard": {"maxDuration": maximum}}))?;
     let mut objects = vec![(path("apps/v1", "deployments"), objects::deployment(&group("rolling"), 1))];
     for (name, _) in NODES.iter().filter(|(name, _)| !name.starts_with("rolling")) {
         let mut pod = objects::pod(&group(name), &group(name), "bare", TOLERATION);
@@ -107,6 +122,7 @@ fn look(stage: &Stage) -> Vec<Row> {
         row("a rolling update by the owner", "old pod deleted, new one ready", rolled(stage)),
         row("an unready pod of a connected node", "out of the Service", dropped(stage)),
         row("a crash-looping pod of a cut node", "kept, never ready", crashing(stage)),
+        row("a pool that is cut, its nodes not autonomous", "kept", pool_pods(stage).map(drop)),
     ]
 }
 
@@ -115,11 +131,16 @@ fn row(name: &'static str, expected: &'static str, got: Result<()>) -> Row {
 }
 
 fn gone(stage: &Stage, name: &str) -> Result<()> {
-    stage.expect("its deletion", SLACK, |stage| {
+    deletion(stage, name, SLACK).map(drop)
+}
+
+/// When the deletion of the one pod of a group was seen.
+fn deletion(stage: &Stage, name: &str, limit: Duration) -> Result<Instant> {
+    stage.expect("its deletion", limit, |stage| {
         let record = stage.fleet.record();
         let group = group(name);
         let (_, seen) = record.of(&group, "bare").next().context("no pod")?;
-        is(seen.deleted.is_some(), "deleted")
+        seen.deleted.context("it is not deleted")
     })
 }
 
@@ -159,6 +180,20 @@ fn dropped(stage: &Stage) -> Result<()> {
 fn crashing(stage: &Stage) -> Result<()> {
     let pod = only_pod(stage, "crashing")?;
     is(!pod.ever_ready, "never ready")
+}
+
+/// The pods of the pool's nodes; an error when one was deleted.
+fn pool_pods(stage: &Stage) -> Result<[super::record::Seen; 2]> {
+    Ok([only_pod(stage, "pool-0")?, only_pod(stage, "pool-1")?])
+}
+
+/// Both nodes' pods go, and not before the guard's time is over.
+fn emptied(stage: &Stage, since: Instant) -> Result<()> {
+    for name in ["pool-0", "pool-1"] {
+        let after = deletion(stage, name, POOL_MAXIMUM + SLACK)?.saturating_duration_since(since);
+        is(after + ROUNDING >= POOL_MAXIMUM, "protected up to the maximum")?;
+    }
+    Ok(())
 }
 
 fn home(stage: &Stage) -> Result<()> {

@@ -62,14 +62,16 @@ impl Stage {
 
     /// Makes the pools, where the cluster knows pools.
     pub fn create_pools(&self, names: &[String]) -> Result<()> {
-        for name in names.iter().filter(|_| self.pools) {
-            let pool = json!({
-                "apiVersion": "apps.openyurt.io/v1beta2", "kind": "NodePool",
-                "metadata": {"name": name}, "spec": {"type": "Edge"},
-            });
-            self.session().create("/apis/apps.openyurt.io/v1beta2/nodepools", &pool)?;
-        }
-        Ok(())
+        names.iter().filter(|_| self.pools).try_for_each(|name| self.create_pool(name, &json!({})))
+    }
+
+    /// Makes a node pool with that policy of autonomy.
+    pub fn create_pool(&self, name: &str, autonomy: &Value) -> Result<()> {
+        let pool = json!({
+            "apiVersion": "apps.openyurt.io/v1beta2", "kind": "NodePool",
+            "metadata": {"name": name}, "spec": {"type": "Edge", "autonomy": autonomy},
+        });
+        self.session().create("/apis/apps.openyurt.io/v1beta2/nodepools", &pool).map(drop)
     }
 
     /// Creates objects, each in its collection; their UIDs.

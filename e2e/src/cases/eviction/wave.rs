@@ -23,6 +23,15 @@ pub struct Outcome {
     pub got: Got,
 }
 
+/// When something may be done to the controller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Moment {
+    /// All nodes answer, all pods run.
+    BeforeSilence,
+    /// The cloud has given the nodes up, and has not evicted yet.
+    MidOutage,
+}
+
 /// A wave while it goes on.
 struct Wave {
     groups: Vec<Group>,
@@ -34,17 +43,18 @@ struct Wave {
     unserved: BTreeSet<String>,
 }
 
-/// Runs a wave; `disturb` is called once in mid-outage.
+/// Runs a wave; `disturb` is called once at each moment.
 pub fn run(
     stage: &Stage,
     name: &str,
     disturbance: Disturbance,
-    disturb: impl FnOnce() -> Result<()>,
+    mut disturb: impl FnMut(Moment) -> Result<()>,
 ) -> Result<Vec<Outcome>> {
     let mut wave = Wave::set_up(stage, name, disturbance)?;
+    disturb(Moment::BeforeSilence)?;
     let tainted = wave.fall_silent(stage)?;
     wave.create_during(stage)?;
-    disturb()?;
+    disturb(Moment::MidOutage)?;
     if disturbance == Disturbance::Absent {
         stage.wait(SLACK, |stage| wave.all_deleted(stage));
         return Ok(wave.outcomes(stage));
