@@ -2,7 +2,8 @@
 //!
 //! The field labels are those of `AddFieldLabelConversionFunc` in `k8s.io/kubernetes/pkg/apis/*/conversion.go`,
 //! their values those of the `*SelectableFields` functions in `pkg/registry`. Left out is what the apiserver
-//! itself never fills in, such as `status.podIPs`.
+//! itself never fills in, such as `status.podIPs`. Where a kind has no such function only name and namespace can be
+//! selected, whatever its registry offers: replica sets are such a kind.
 
 use std::collections::BTreeMap;
 
@@ -51,9 +52,24 @@ impl Attributes {
     }
 }
 
-/// The fields of a resource's objects that [`Attributes`] holds.
+/// The fields by which a resource's objects may be selected; what [`Attributes`] does not hold of them is empty.
 pub fn field_labels(resource: &Resource) -> &'static [&'static str] {
     table(resource).labels
+}
+
+/// What the apiserver says to a field by which objects of a built-in resource cannot be selected
+/// (`addConversionFuncs` in `k8s.io/kubernetes/pkg/apis/*/conversion.go`).
+pub fn field_refusal(resource: &Resource, path: &str) -> String {
+    match table(resource).refusal {
+        Refusal::Usual => {
+            format!("{path:?} is not a known field selector: only \"metadata.name\", \"metadata.namespace\"")
+        }
+        Refusal::Own => format!("field label not supported: {path}"),
+        Refusal::Job => format!("field label {path:?} not supported for Job"),
+        Refusal::ResourceSlice => {
+            format!("field label not supported for {}, Kind=ResourceSlice: {path}", resource.api_version())
+        }
+    }
 }
 
 /// Whether objects in this form say all that the selector asks. Metadata alone says only name and namespace.
@@ -111,18 +127,32 @@ impl Kind {
     }
 }
 
-/// The fields of one resource beside name and namespace, and the names of all.
+/// The fields of one resource beside name and namespace, and all that may be selected.
 struct Table {
     labels: &'static [&'static str],
     fields: &'static [Field],
+    refusal: Refusal,
 }
 
-/// One row for each field: label, JSON path, field numbers, kind of value.
+/// How the apiserver words that a field cannot be selected.
+#[derive(Clone, Copy)]
+enum Refusal {
+    /// Of a kind without field labels of its own (`k8s.io/apimachinery/pkg/runtime/conversion.go`).
+    Usual,
+    /// Of most kinds that have them.
+    Own,
+    Job,
+    ResourceSlice,
+}
+
+/// One row for each field: label, JSON path, field numbers, kind of value. Before them the refusal, and the labels
+/// that have no row.
 macro_rules! table {
-    ($(($label:literal, [$($json:literal),+], [$($wire:literal),+], $kind:ident)),* $(,)?) => {
+    ($refusal:ident [$($bare:expr),*]; $(($label:literal, [$($json:literal),+], [$($wire:literal),+], $kind:ident)),* $(,)?) => {
         Table {
-            labels: &[NAME, NAMESPACE, $($label),*],
+            labels: &[$($bare,)* $($label),*],
             fields: &[$(Field { label: $label, json: &[$($json),+], wire: &[$($wire),+], kind: Kind::$kind }),*],
+            refusal: Refusal::$refusal,
         }
     };
 }
@@ -136,7 +166,7 @@ fn table(resource: &Resource) -> &'static Table {
         ("", "namespaces") => &NAMESPACES,
         ("", "events") => &EVENTS,
         ("events.k8s.io", "events") => &NEW_EVENTS,
-        ("", "replicationcontrollers") | ("apps", "replicasets") => &REPLICAS,
+        ("", "replicationcontrollers") => &REPLICAS,
         ("batch", "jobs") => &JOBS,
         ("certificates.k8s.io", "certificatesigningrequests") => &SIGNING_REQUESTS,
         ("resource.k8s.io", "resourceslices") => &RESOURCE_SLICES,
@@ -145,6 +175,8 @@ fn table(resource: &Resource) -> &'static Table {
 }
 
 static PODS: Table = table![
+    // The last one is taken, but never filled in.
+    Own [NAME, NAMESPACE, "status.podIPs"];
     ("spec.nodeName", ["spec", "nodeName"], [2, 10], Text),
     ("spec.restartPolicy", ["spec", "restartPolicy"], [2, 3], Text),
     ("spec.schedulerName", ["spec", "schedulerName"], [2, 19], Text),
@@ -156,17 +188,19 @@ static PODS: Table = table![
 ];
 
 static SERVICES: Table = table![
+    Own [NAME, NAMESPACE];
     ("spec.clusterIP", ["spec", "clusterIP"], [2, 3], Text),
     ("spec.type", ["spec", "type"], [2, 4], Text),
 ];
 
-static NODES: Table = table![("spec.unschedulable", ["spec", "unschedulable"], [2, 4], Bool)];
+static NODES: Table = table![Own [NAME]; ("spec.unschedulable", ["spec", "unschedulable"], [2, 4], Bool)];
 
-static SECRETS: Table = table![("type", ["type"], [3], Text)];
+static SECRETS: Table = table![Own [NAME, NAMESPACE]; ("type", ["type"], [3], Text)];
 
-static NAMESPACES: Table = table![("status.phase", ["status", "phase"], [3, 1], Text)];
+static NAMESPACES: Table = table![Own [NAME]; ("status.phase", ["status", "phase"], [3, 1], Text)];
 
 static EVENTS: Table = table![
+    Own [NAME, NAMESPACE];
     ("involvedObject.kind", ["involvedObject", "kind"], [2, 1], Text),
     ("involvedObject.namespace", ["involvedObject", "namespace"], [2, 2], Text),
     ("involvedObject.name", ["involvedObject", "name"], [2, 3], Text),
@@ -181,6 +215,7 @@ static EVENTS: Table = table![
 ];
 
 static NEW_EVENTS: Table = table![
+    Own [NAME, NAMESPACE];
     ("regarding.kind", ["regarding", "kind"], [8, 1], Text),
     ("regarding.namespace", ["regarding", "namespace"], [8, 2], Text),
     ("regarding.name", ["regarding", "name"], [8, 3], Text),
@@ -193,15 +228,19 @@ static NEW_EVENTS: Table = table![
     ("type", ["type"], [11], Text),
 ];
 
-static REPLICAS: Table = table![("status.replicas", ["status", "replicas"], [3, 1], Number)];
+static REPLICAS: Table =
+    table![Own [NAME, NAMESPACE]; ("status.replicas", ["status", "replicas"], [3, 1], Number)];
 
-static JOBS: Table = table![("status.successful", ["status", "succeeded"], [3, 5], Number)];
+static JOBS: Table =
+    table![Job [NAME, NAMESPACE]; ("status.successful", ["status", "succeeded"], [3, 5], Number)];
 
-static SIGNING_REQUESTS: Table = table![("spec.signerName", ["spec", "signerName"], [2, 7], Text)];
+static SIGNING_REQUESTS: Table =
+    table![Own [NAME]; ("spec.signerName", ["spec", "signerName"], [2, 7], Text)];
 
 static RESOURCE_SLICES: Table = table![
+    ResourceSlice [NAME];
     ("spec.nodeName", ["spec", "nodeName"], [2, 3], Text),
     ("spec.driver", ["spec", "driver"], [2, 1], Text),
 ];
 
-static OTHER: Table = table![];
+static OTHER: Table = table![Usual [NAME, NAMESPACE];];

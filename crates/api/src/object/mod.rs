@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 
 pub use crate::error::DecodeError;
-pub use attributes::{Attributes, evaluable, field_labels};
+pub use attributes::{Attributes, evaluable, field_labels, field_refusal};
 
 use crate::collection::ObjectKey;
 use crate::envelope;

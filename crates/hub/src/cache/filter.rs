@@ -1,7 +1,8 @@
 //! Which part of a collection a request is about, and whether a collection can answer it at all.
 
 use yurt_api::collection::CollectionKey;
-use yurt_api::object::{Attributes, field_labels};
+use yurt_api::object::{Attributes, field_labels, field_refusal};
+use yurt_api::proto;
 use yurt_api::request::ResourceRequest;
 use yurt_api::selector::{FieldSelector, LabelSelector};
 
@@ -65,19 +66,14 @@ pub fn cover(key: &CollectionKey, request: &ResourceRequest) -> Option<Filter> {
     evaluable.then_some(Filter { namespace, labels, fields })
 }
 
-/// What the apiserver says to a field of a core resource that cannot be selected
-/// (`k8s.io/kubernetes/pkg/apis/core/v1/conversion.go`, `DefaultMetaV1FieldSelectorConversion`). Of the other groups
-/// the hub does not know all fields.
+/// What the apiserver says to the first field of a built-in resource that cannot be selected. Of others the hub does
+/// not know all fields.
 pub fn unknown_field(request: &ResourceRequest) -> Option<String> {
-    let known = field_labels(&request.resource);
+    let resource = &request.resource;
+    proto::kind_of(resource)?;
+    let known = field_labels(resource);
     let path = request.options.field_selector.paths().find(|path| !known.contains(path))?;
-    let said = match known.len() > METADATA_FIELDS.len() {
-        true => format!("field label not supported: {path}"),
-        false => {
-            format!("{path:?} is not a known field selector: only \"metadata.name\", \"metadata.namespace\"")
-        }
-    };
-    request.resource.group.is_empty().then_some(said)
+    Some(field_refusal(resource, path))
 }
 
 /// The fields that every representation has.

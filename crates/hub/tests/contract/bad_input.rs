@@ -80,6 +80,67 @@ async fn what_is_wrong_is_wrong_offline_too() {
     }
 }
 
+/// P2, P4: which fields can be selected is known of built-in kinds, of every group; of custom resources only that name
+/// and namespace can.
+#[tokio::test]
+async fn fields_that_a_kind_does_not_have_are_400() {
+    let cluster = online().await;
+    cluster.api.register(Kind::custom("example.org", "v1", "widgets", "Widget"));
+    for name in ["a", "b"] {
+        cluster.api.create(json!({"kind": "Widget", "apiVersion": "example.org/v1", "spec": {"size": 1},
+            "metadata": {"name": name, "namespace": "default"}}));
+        cluster.api.create(json!({"kind": "ReplicaSet", "apiVersion": "apps/v1", "status": {"replicas": 1},
+            "metadata": {"name": name, "namespace": "default"}}));
+    }
+    cluster.api.allow(Rule::allow("ann", "get,list,watch", "*", "*"));
+    let client = caller(&cluster, "ann");
+    let widgets = "/apis/example.org/v1/widgets";
+    let sets = "/apis/apps/v1/replicasets";
+    let (jobs, slices) = ("/apis/batch/v1/jobs", "/apis/resource.k8s.io/v1/resourceslices");
+    let leases = "/apis/coordination.k8s.io/v1/leases";
+    for path in [widgets, sets, jobs, slices, leases, "/api/v1/nodes", "/api/v1/persistentvolumes"] {
+        client.get(path).await.unwrap().expect(200);
+    }
+    let direct = cluster.admin();
+    cut(&cluster).await;
+    let refusals = [
+        format!("{sets}?fieldSelector=status.replicas%3D1"),
+        format!("{jobs}?fieldSelector=spec.completions%3D1"),
+        format!("{slices}?fieldSelector=spec.pool%3D1"),
+        format!("{leases}?fieldSelector=spec.holderIdentity%3Dedge-1"),
+        format!("{leases}?watch=true&fieldSelector=spec.holderIdentity%3Dedge-1"),
+        "/api/v1/nodes?fieldSelector=metadata.namespace%3Da".to_owned(),
+    ];
+    for path in refusals {
+        for accept in [JSON, PROTOBUF, &format!("{TABLE},application/json")] {
+            assert_eq!(
+                refused(&client, &path, accept).await,
+                refused(&direct, &path, accept).await,
+                "{path}"
+            );
+        }
+    }
+    for path in [widgets, sets, leases] {
+        for selector in
+            ["metadata.name%3Da", "metadata.namespace%3Ddefault,metadata.name%21%3Db", "metadata.name%3Dx"]
+        {
+            let path = format!("{path}?fieldSelector={selector}");
+            let (seen, expected) = (client.get(&path).await.unwrap(), direct.get(&path).await.unwrap());
+            assert_eq!(names(&seen.expect(200)), names(&expected.expect(200)), "{path}");
+        }
+    }
+    for taken in [
+        format!("{jobs}?fieldSelector=status.successful%3D0"),
+        "/api/v1/persistentvolumes?fieldSelector=metadata.namespace%3Da".into(),
+    ] {
+        client.get(&taken).await.unwrap().expect(200);
+    }
+    not_held(
+        &client.get(&format!("{widgets}?fieldSelector=spec.size%3D1")).await.unwrap(),
+        "it may be selectable",
+    );
+}
+
 /// A version of long ago is said in the stream, in both encodings: there are clients that ask for ever when it is the
 /// answer's own status (kube-rs).
 #[tokio::test]

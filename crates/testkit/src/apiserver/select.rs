@@ -30,7 +30,7 @@ impl Selection {
         let fields = FieldSelector::parse(&text).map_err(wrong)?;
         let resource = kind.group_resource();
         if let Some(path) = fields.paths().find(|p| pointer(&resource, p).is_none()) {
-            return Err(unknown_field(&resource, path));
+            return Err(Refusal::bad_request(unknown_field(kind, path)));
         }
         Ok(Self { namespace: target.namespace.clone(), labels, fields, resource })
     }
@@ -65,21 +65,44 @@ impl Selection {
     }
 }
 
-/// Kinds with field labels of their own say it otherwise than the rest.
-fn unknown_field(resource: &str, path: &str) -> Refusal {
-    if !offered(resource).is_empty() {
-        return Refusal::bad_request(format!("field label not supported: {path}"));
+/// Kinds with field labels of their own say it otherwise than the rest, and two of them in words of their own.
+fn unknown_field(kind: &Kind, path: &str) -> String {
+    let resource = kind.group_resource();
+    match resource.as_str() {
+        "jobs.batch" => format!("field label {path:?} not supported for Job"),
+        "resourceslices.resource.k8s.io" => {
+            format!("field label not supported for {}, Kind={}: {path}", kind.api_version(), kind.kind)
+        }
+        // A custom resource (`crConverter.ConvertFieldLabel`) too.
+        _ if kind.custom || !offered(&resource).is_empty() => format!("field label not supported: {path}"),
+        _ => {
+            format!("{path:?} is not a known field selector: only \"metadata.name\", \"metadata.namespace\"")
+        }
     }
-    let known = "only \"metadata.name\", \"metadata.namespace\"";
-    Refusal::bad_request(format!("{path:?} is not a known field selector: {known}"))
 }
 
 fn default(path: &str) -> &'static str {
-    if matches!(path, "spec.unschedulable" | "spec.hostNetwork") { "false" } else { "" }
+    match path {
+        "spec.unschedulable" | "spec.hostNetwork" => "false",
+        "status.replicas" | "status.successful" => "0",
+        _ => "",
+    }
 }
 
 fn pointer(resource: &str, path: &str) -> Option<String> {
-    let known = matches!(path, "metadata.name" | "metadata.namespace") || offered(resource).contains(&path);
+    let global = ["nodes", "namespaces", "certificatesigningrequests.certificates.k8s.io"]
+        .contains(&resource)
+        || resource == "resourceslices.resource.k8s.io";
+    let known = path == "metadata.name"
+        || (path == "metadata.namespace" && !global)
+        || offered(resource).contains(&path);
+    // The registry counts under another name than the object, and never fills in the addresses.
+    let path = match path {
+        "status.successful" => "status.succeeded",
+        "status.podIPs" => "",
+        "source" => "source.component",
+        path => path,
+    };
     known.then(|| format!("/{}", path.replace('.', "/")))
 }
 
@@ -93,15 +116,30 @@ fn offered(resource: &str) -> &'static [&'static str] {
             "spec.hostNetwork",
             "status.phase",
             "status.podIP",
+            "status.podIPs",
             "status.nominatedNodeName",
         ],
         "services" => &["spec.clusterIP", "spec.type"],
+        "replicationcontrollers" => &["status.replicas"],
+        "jobs.batch" => &["status.successful"],
         "secrets" => &["type"],
         "nodes" => &["spec.unschedulable"],
         "namespaces" => &["status.phase"],
         "resourceslices.resource.k8s.io" => &["spec.nodeName", "spec.driver"],
         "certificatesigningrequests.certificates.k8s.io" => &["spec.signerName"],
-        "events" | "events.events.k8s.io" => &[
+        "events.events.k8s.io" => &[
+            "regarding.kind",
+            "regarding.namespace",
+            "regarding.name",
+            "regarding.uid",
+            "regarding.apiVersion",
+            "regarding.resourceVersion",
+            "regarding.fieldPath",
+            "reason",
+            "reportingController",
+            "type",
+        ],
+        "events" => &[
             "involvedObject.kind",
             "involvedObject.namespace",
             "involvedObject.name",
@@ -111,6 +149,7 @@ fn offered(resource: &str) -> &'static [&'static str] {
             "involvedObject.fieldPath",
             "reason",
             "reportingComponent",
+            "source",
             "type",
         ],
         _ => &[],

@@ -43,6 +43,38 @@ pub async fn unknown_field_labels_are_400(b: &Bench) {
     assert!(refused.text().contains("is not a known field selector"), "{}", refused.text());
     let refused = b.client.get(&b.path("pods?fieldSelector=spec.none%3Da")).await.unwrap().expect(400).json();
     assert_eq!(refused["message"], "field label not supported: spec.none");
+    for (path, said) in [
+        (
+            "/api/v1/nodes?fieldSelector=metadata.namespace%3Da",
+            "field label not supported: metadata.namespace",
+        ),
+        ("/api/v1/namespaces?fieldSelector=name%3Da", "field label not supported: name"),
+        (
+            "/apis/apps/v1/replicasets?fieldSelector=status.replicas%3D1",
+            "\"status.replicas\" is not a known field selector: only \"metadata.name\", \"metadata.namespace\"",
+        ),
+        ("/apis/batch/v1/jobs?fieldSelector=a.b%3D1", "field label \"a.b\" not supported for Job"),
+        (
+            "/apis/resource.k8s.io/v1/resourceslices?fieldSelector=metadata.namespace%3Da",
+            "field label not supported for resource.k8s.io/v1, Kind=ResourceSlice: metadata.namespace",
+        ),
+        (
+            "/apis/certificates.k8s.io/v1/certificatesigningrequests?fieldSelector=a.b%3D1",
+            "field label not supported: a.b",
+        ),
+    ] {
+        let refused = b.client.get(path).await.unwrap().expect(400).json();
+        assert_eq!((&refused["message"], &refused["reason"]), (&json!(said), &json!("BadRequest")), "{path}");
+    }
+    for taken in [
+        "/apis/batch/v1/jobs?fieldSelector=status.successful%3D0",
+        "/apis/apps/v1/replicasets?fieldSelector=metadata.namespace%3Da",
+        "/api/v1/persistentvolumes?fieldSelector=metadata.namespace%3Da",
+        "/api/v1/pods?fieldSelector=status.podIPs%3D1",
+        "/apis/events.k8s.io/v1/events?fieldSelector=regarding.name%3Da",
+    ] {
+        b.get(taken).await;
+    }
     b.get(&b.path("pods?fieldSelector=spec.nodeName%3Da,status.phase!%3DFailed")).await;
     b.get("/api/v1/services?fieldSelector=spec.clusterIP!%3DNone").await;
 }
