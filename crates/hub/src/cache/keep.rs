@@ -292,8 +292,26 @@ impl Cache {
             observed_at: clock::unix(),
         };
         let note = self.kept_note(request, representation, body);
-        self.front.write(move |w| w.put_fetched(&fetched)).await?;
+        self.put_object(fetched).await?;
         note.inspect(|note| self.kept.put(*note, clock::monotonic()));
+        Ok(())
+    }
+
+    /// Keeps it, but for an older version than what is held: that of a server which lags.
+    async fn put_object(&self, fetched: Fetched) -> Result<(), NotKept> {
+        let about = (fetched.resource.clone(), fetched.key.clone(), fetched.subresource.clone());
+        let fetched = Arc::new(fetched);
+        let shown = Arc::clone(&fetched);
+        if self.front.write(move |w| w.put_fetched(&shown)).await? {
+            self.doubts.ends(&about);
+            return Ok(());
+        }
+        if !self.doubts.grows(&about, clock::monotonic()) {
+            return Err(NotKept::Older);
+        }
+        tracing::warn!(object = %about.1, "an object went back: the cluster was restored from a backup");
+        self.front.write(move |w| w.put_fetched_back(&fetched)).await?;
+        self.doubts.ends(&about);
         Ok(())
     }
 

@@ -6,6 +6,7 @@
 
 pub mod collection;
 pub mod columns;
+mod doubts;
 mod endpoints;
 pub mod filter;
 mod front;
@@ -89,6 +90,8 @@ pub struct Cache {
     filling: Filling,
     /// The single objects that were kept a moment ago.
     kept: Lately,
+    /// Those of which an older version was shown.
+    doubts: doubts::Doubts,
     /// Lists of which not all pages have come.
     pub pages: Arc<Pages>,
     pins: pins::Pins,
@@ -123,6 +126,7 @@ impl Cache {
             found,
             filling: Filling::default(),
             kept: Lately::default(),
+            doubts: doubts::Doubts::default(),
             pages: Arc::default(),
             pins: pins::Pins::default(),
             unreadable: AtomicU64::new(0),

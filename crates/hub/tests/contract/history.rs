@@ -146,6 +146,45 @@ async fn a_server_that_lags_takes_nothing_back() {
     assert_eq!(names(&client.get(SECRETS).await.unwrap().expect(200)), ["late"], "what was held of it stays");
 }
 
+/// P3: nor does its answer to a GET: neither an older version of the object, nor one that had its name before.
+#[tokio::test]
+async fn a_lagging_answer_does_not_replace_a_newer_object() {
+    let (cluster, second, client) = with_servers("priority").await;
+    for name in ["a", "b"] {
+        cluster.api.create(objects::config_map("default", name, &[("k", "1")]));
+    }
+    second.lag();
+    cluster.api.modify("configmaps", "default", "a", |o| o["data"]["k"] = json!("2"));
+    cluster.api.delete("configmaps", "default", "b");
+    cluster.api.create(objects::config_map("default", "b", &[("k", "2")]));
+    let read = async |name: &str, accept: &str| {
+        let answer = client.get_as(&format!("{MAPS}/{name}"), accept).await.unwrap().expect(200);
+        let object = decoded(&answer);
+        (object["data"]["k"].clone(), object["metadata"]["uid"].clone())
+    };
+    let newest = (read("a", JSON).await, read("b", JSON).await);
+    assert_eq!((&newest.0.0, &newest.1.0), (&json!("2"), &json!("2")));
+    until_metric(&cluster, "being_kept", |n| n == 0).await;
+    // From now on only the lagging one answers.
+    cluster.relay.refuse().await;
+    let old = async || read("a", JSON).await.0 == "1";
+    eventually("the other one answers", old).await;
+    for accept in [JSON, PROTOBUF] {
+        let seen = (read("a", accept).await, read("b", accept).await);
+        assert_eq!((&seen.0.0, &seen.1.0), (&json!("1"), &json!("1")), "its answers pass as they are");
+        assert_ne!(seen.1.1, newest.1.1, "it is another object");
+    }
+    second.refuse();
+    cut(&cluster).await;
+    for accept in [JSON, PROTOBUF] {
+        assert_eq!(
+            (read("a", accept).await, read("b", accept).await),
+            newest,
+            "{accept}: what is held is the newest"
+        );
+    }
+}
+
 /// The versions of what is held.
 async fn held_versions(cluster: &Cluster) -> Vec<String> {
     let now = status(cluster).await;

@@ -14,18 +14,43 @@ use crate::seal::Place;
 /// A newer look at the same version is noted at most this often, in seconds.
 pub(super) const LOOK_NOTED_SECONDS: i64 = 60;
 
+/// The newer versions of an object or subresource.
+const NEWER: &str =
+    "FROM fetched WHERE resource = ?1 AND key = ?2 AND subresource = ?3 AND rv > CAST(?4 AS INTEGER)";
+
+/// What [`NEWER`] is about.
+fn newer(f: &Fetched) -> [String; 4] {
+    let version = f.resource_version.cast_signed().to_string();
+    [f.resource.to_string(), names::object_key(&f.key), f.subresource.clone(), version]
+}
+
 impl Writer {
-    /// Keeps the answer to a GET in the place of the one before.
+    /// Keeps the answer to a GET in the place of the one before. Returns false, and keeps nothing, when the object is
+    /// held in a newer version, in whatever representation.
     ///
     /// # Errors
     /// [`crate::StoreError::TooMuch`] when it does not fit; what the disk says.
-    pub fn put_fetched(&mut self, fetched: &Fetched) -> Result<()> {
+    pub fn put_fetched(&mut self, fetched: &Fetched) -> Result<bool> {
         if self.is_held(fetched)? {
-            return Ok(());
+            return Ok(true);
         }
+        if self.conn.prepare_cached(&format!("SELECT 1 {NEWER}"))?.exists(newer(fetched))? {
+            return Ok(false);
+        }
+        self.put_fetched_back(fetched)?;
+        Ok(true)
+    }
+
+    /// The same of a version that is older than what is held, because the cluster went back: what is newer of the
+    /// object is forgotten.
+    ///
+    /// # Errors
+    /// As [`Writer::put_fetched`].
+    pub fn put_fetched_back(&mut self, fetched: &Fetched) -> Result<()> {
         self.make_room(fetched.body.len() as u64 + 200, fetched.observed_at)?;
         self.transact(Durability::Process, |session, effects| {
             effects.wrote(fetched.body.len());
+            session.conn.prepare_cached(&format!("DELETE {NEWER}"))?.execute(newer(fetched))?;
             put(session, fetched)
         })
     }

@@ -195,8 +195,20 @@ fn fetched_objects_and_documents_are_kept_by_their_form() {
     store.writer.put_fetched(&newer).unwrap();
     let (resource, key) = (&fetched.resource, &fetched.key);
     assert_eq!(store.reader.fetched(resource, key, "", Some(json)).unwrap(), Some(fetched.clone()));
-    assert_eq!(store.reader.fetched(resource, key, "", None).unwrap(), Some(newer));
+    assert_eq!(store.reader.fetched(resource, key, "", None).unwrap(), Some(newer.clone()));
     assert_eq!(store.reader.fetched(resource, key, "status", None).unwrap(), None);
+    // A lagging server's answer takes nothing back, in whatever representation and of whatever uid.
+    let later = Fetched { resource_version: 9, uid: "v".into(), ..newer.clone() };
+    assert!(store.writer.put_fetched(&later).unwrap());
+    let older = Fetched { resource_version: 8, observed_at: 70, ..fetched.clone() };
+    assert!(!store.writer.put_fetched(&older).unwrap());
+    assert_eq!(store.reader.fetched(resource, key, "", Some(json)).unwrap(), Some(fetched.clone()));
+    let part = Fetched { subresource: "status".into(), ..older.clone() };
+    assert!(store.writer.put_fetched(&part).unwrap(), "a subresource has versions of its own");
+    // That of a cluster which went back does.
+    store.writer.put_fetched_back(&older).unwrap();
+    assert_eq!(store.reader.fetched(resource, key, "", Some(protobuf)).unwrap(), None);
+    assert_eq!(store.reader.fetched(resource, key, "", None).unwrap(), Some(older));
     store.writer.forget_fetched(resource, key).unwrap();
     assert_eq!(store.reader.fetched(resource, key, "", None).unwrap(), None);
 

@@ -54,7 +54,7 @@ impl Cache {
             .write(move |w| {
                 // What was read of the object before the push is no answer any more.
                 if !matches!(now, CloudObject::Unknown) && w.forget_fetched(&resource, &key)? {
-                    fetched.map_or(Ok(()), |f| w.put_fetched(&f))?;
+                    fetched.map_or(Ok(true), |f| w.put_fetched(&f))?;
                 }
                 if awaited { w.journal_delivered(seq, version) } else { w.journal_remove(&[seq]) }
             })
