@@ -5,16 +5,17 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
+use yurt_api::error::BadRequest;
 use yurt_api::representation::Representation;
 use yurt_api::request::ResourceRequest;
 use yurt_store::CollectionState;
 
 use super::read::WRITTEN;
-use super::upstream::is_refusal;
+use super::upstream::{Trouble, is_refusal};
 use super::{Asked, Pipeline};
 use crate::cache::ring::is_local;
 use crate::cache::version::{self, Unfit};
-use crate::cache::{Cache, Scope, Served, WatchPlan, WatchRequest};
+use crate::cache::{Cache, FrontError, Scope, Served, WatchPlan, WatchRequest};
 use crate::clock;
 use crate::respond::{self, Body, Reason};
 
@@ -88,22 +89,41 @@ impl Pipeline {
         if asked.takes_nothing() {
             return respond::not_acceptable(&WRITTEN);
         }
-        let table = match self.table(asked).await {
-            Ok(table) => table,
-            Err(bad) => return asked.refuse(Reason::BadRequest, bad.message),
-        };
-        let wanted = if table.is_some() { &[Representation::JSON] } else { asked.wanted.as_slice() };
-        let plan = self.cache.watch(WatchRequest { request, wanted, scope: Scope::Held, table }).await;
-        match plan {
-            Ok(WatchPlan::Served(served)) => {
-                // When the link comes back somebody has to keep this up to date.
-                self.keep_up(&served, asked);
-                stream(served, asked.reason)
-            }
-            Ok(WatchPlan::Unfit(why)) => respond::unfit_watch(why, asked.encoding()),
-            Ok(WatchPlan::NotHeld) => self.not_held(asked).await,
-            Err(error) => asked.store_failed(&error),
+        match self.held_watch(asked, request).await {
+            Ok(Ok(WatchPlan::Served(served))) => self.flowing(served, asked, asked.reason),
+            Ok(Ok(WatchPlan::Unfit(why))) => respond::unfit_watch(why, asked.encoding()),
+            Ok(Ok(WatchPlan::NotHeld)) => self.not_held(asked).await,
+            Ok(Err(error)) => asked.store_failed(&error),
+            Err(bad) => asked.refuse(Reason::BadRequest, bad.message),
         }
+    }
+
+    /// The watch from whatever is held, when the cloud fails at it before anybody has judged the link.
+    async fn stand_in_watch(&self, asked: &Asked, reason: Reason) -> Option<Response<Body>> {
+        let request = asked.resource()?;
+        if asked.takes_nothing() || self.may_read_offline(asked).await != Ok(true) {
+            return None;
+        }
+        match self.held_watch(asked, request).await {
+            Ok(Ok(WatchPlan::Served(served))) => Some(self.flowing(served, asked, reason)),
+            _ => None,
+        }
+    }
+
+    async fn held_watch(
+        &self,
+        asked: &Asked,
+        request: &ResourceRequest,
+    ) -> Result<Result<WatchPlan, FrontError>, BadRequest> {
+        let table = self.table(asked).await?;
+        let wanted = if table.is_some() { &[Representation::JSON] } else { asked.wanted.as_slice() };
+        Ok(self.cache.watch(WatchRequest { request, wanted, scope: Scope::Held, table }).await)
+    }
+
+    /// When the link comes back somebody has to keep up to date what is watched.
+    fn flowing(&self, served: Box<Served>, asked: &Asked, reason: Reason) -> Response<Body> {
+        self.keep_up(&served, asked);
+        stream(served, reason)
     }
 
     /// A watch of its own upstream, its bytes untouched, and a collection that fills beside it so that
@@ -112,7 +132,13 @@ impl Pipeline {
         let answer = match self.ask(&asked, Bytes::new(), OPEN_BOUND).await {
             Ok(answer) => answer,
             Err(_) if !self.connectivity.reachable() => return self.watch_offline(&asked).await,
-            Err(trouble) => return self.troubled(&asked, trouble).await,
+            Err(trouble) => {
+                let reason = if matches!(trouble, Trouble::Slow) { Reason::Slow } else { Reason::Offline };
+                return match self.stand_in_watch(&asked, reason).await {
+                    Some(view) => view,
+                    None => self.troubled(&asked, trouble).await,
+                };
+            }
         };
         if is_refusal(&answer) {
             self.unlearn(&asked, answer.status());

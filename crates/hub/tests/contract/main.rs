@@ -16,6 +16,7 @@ mod kubelet;
 mod link;
 mod metadata;
 mod pages;
+mod passed;
 mod pushed;
 mod reads;
 mod repair;
