@@ -114,7 +114,8 @@ async fn a_watch_that_was_never_answered_is_answered_from_the_store() {
         let path = format!("/api/v1/namespaces/default/secrets?{BOOKMARKS}");
         ann.get(&path).await.unwrap()
     };
-    let (_, unknown) = within("both are answered", BOUND, async { tokio::join!(held, unknown) }).await;
+    let (_, unknown) =
+        within("both are answered", BOUND, Box::pin(async { tokio::join!(held, unknown) })).await;
     assert_eq!(unknown.code(), 503, "{}", unknown.text());
     assert_eq!(unknown.json()["reason"], json!("ServiceUnavailable"));
 }
