@@ -3,6 +3,7 @@
 
 use http::{HeaderValue, Response, StatusCode, header};
 use yurt_api::representation::{Encoding, Representation};
+use yurt_api::request::Verb;
 use yurt_api::resource::Resource;
 use yurt_api::status::{Cause, Details, Status};
 use yurt_api::watch::{self, EventType};
@@ -52,10 +53,13 @@ pub fn failure(code: u16, reason: &str, message: impl Into<String>, encoding: En
     answer(&Status::failure(code, reason, message), encoding)
 }
 
-/// What the client takes is neither what is held nor what that can be written as
-/// (`k8s.io/apiserver/pkg/endpoints/handlers/negotiation/errors.go`).
-pub fn not_acceptable(forms: &[Representation]) -> Response<Body> {
-    let names: Vec<&str> = forms.iter().map(|form| form.accept(false)).collect();
+/// What the client takes is none of these forms in which something is held or can be written
+/// (`k8s.io/apiserver/pkg/endpoints/handlers/negotiation/errors.go`). Metadata alone is named where there is nothing
+/// else.
+pub fn not_acceptable(forms: &[Representation], verb: Verb) -> Response<Body> {
+    let whole = forms.iter().any(|form| !form.metadata_only);
+    let named = forms.iter().filter(|form| !(whole && form.metadata_only));
+    let names: Vec<&str> = named.map(|form| form.accept(verb == Verb::List)).collect();
     let message = format!("only the following media types are accepted: {}", names.join(", "));
     failure(406, "NotAcceptable", message, Encoding::Json)
 }

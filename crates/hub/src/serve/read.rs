@@ -26,8 +26,6 @@ use crate::respond::{self, Body, BoxError, Reason};
 
 /// The largest list that is kept, in bytes; a larger one passes through.
 const MAX_KEPT: usize = 64 << 20;
-/// What an answer can be written in at best.
-pub(super) const WRITTEN: [Representation; 2] = [Representation::JSON, Representation::PROTOBUF];
 const NOT_HELD: &str = "the cloud cannot be reached, and this node does not hold what was asked for";
 /// No first byte by then: the store answers, if it can.
 const VIEW_BOUND: Duration = Duration::from_millis(1800);
@@ -98,7 +96,7 @@ impl Pipeline {
             }
         }
         if asked.takes_nothing() {
-            return respond::not_acceptable(&WRITTEN);
+            return self.unacceptable(asked).await;
         }
         let warn = asked.resource().is_some_and(|r| r.options.resource_version.is_none());
         match self.held(asked, reason, warn, Scope::Held).await {
@@ -121,9 +119,19 @@ impl Pipeline {
         }
         match self.cache.forms(request).await {
             Ok(forms) if forms.contains(&Representation::JSON) => {
-                respond::not_acceptable(&[Representation::JSON])
+                respond::not_acceptable(&forms, request.verb)
             }
             Ok(_) => asked.refuse(Reason::NotHeld, NOT_HELD),
+            Err(error) => asked.store_failed(&error),
+        }
+    }
+
+    /// The client takes nothing that could be made: it is told what is held, if anything is.
+    pub(super) async fn unacceptable(&self, asked: &Asked) -> Response<Body> {
+        let Some(request) = asked.resource() else { return asked.refuse(Reason::NotHeld, NOT_HELD) };
+        match self.cache.forms(request).await {
+            Ok(forms) if forms.is_empty() => asked.refuse(Reason::NotHeld, NOT_HELD),
+            Ok(forms) => respond::not_acceptable(&forms, request.verb),
             Err(error) => asked.store_failed(&error),
         }
     }

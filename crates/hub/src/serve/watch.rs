@@ -10,7 +10,6 @@ use yurt_api::representation::Representation;
 use yurt_api::request::ResourceRequest;
 use yurt_store::CollectionState;
 
-use super::read::WRITTEN;
 use super::upstream::{Trouble, is_refusal};
 use super::{Asked, Pipeline};
 use crate::cache::ring::is_local;
@@ -87,7 +86,7 @@ impl Pipeline {
             }
         }
         if asked.takes_nothing() {
-            return respond::not_acceptable(&WRITTEN);
+            return self.unacceptable(asked).await;
         }
         match self.held_watch(asked, request).await {
             Ok(Ok(WatchPlan::Served(served))) => self.flowing(served, asked, asked.reason),

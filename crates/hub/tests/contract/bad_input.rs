@@ -190,20 +190,29 @@ async fn forms_that_cannot_be_made_are_406_and_name_what_is_held() {
         client.get(path).await.unwrap().expect(200);
     }
     client.get_as(MAPS, METADATA).await.unwrap().expect(200);
-    granted(&cluster, 2).await;
+    let secrets = "/api/v1/namespaces/kube-system/secrets";
+    client.get_as(secrets, PROTOBUF).await.unwrap().expect(200);
+    granted(&cluster, 3).await;
     cut(&cluster).await;
     let only = "only the following media types are accepted: ";
-    let cases = [
-        (widgets.to_owned(), PROTOBUF, format!("{only}application/json")),
-        (format!("{widgets}/w"), PROTOBUF, format!("{only}application/json")),
-        (format!("{widgets}?watch=true"), PROTOBUF, format!("{only}application/json")),
-        (MAPS.to_owned(), "text/html", format!("{only}application/json, {PROTOBUF}")),
-    ];
+    let mut cases = vec![(MAPS.to_owned(), "text/html", format!("{only}{METADATA}, {METADATA_PROTOBUF}"))];
+    for accept in [PROTOBUF, "application/cbor", "application/yaml"] {
+        for path in [widgets.to_owned(), format!("{widgets}/w"), format!("{widgets}?watch=true")] {
+            cases.push((path, accept, format!("{only}application/json")));
+        }
+    }
+    for accept in ["application/cbor", "application/yaml", "application/cbor-seq"] {
+        for path in [secrets.to_owned(), format!("{secrets}?watch=true")] {
+            cases.push((path, accept, format!("{only}application/json, {PROTOBUF}")));
+        }
+    }
     for (path, accept, message) in cases {
         let (code, reason, said, _) = refused(&client, &path, accept).await;
         assert_eq!((code, &reason, said), (406, &json!("NotAcceptable"), message), "{path} {accept}");
     }
     not_held(&client.get(MAPS).await.unwrap(), "only its metadata was read");
+    let unread = client.get_as("/api/v1/nodes", "application/yaml").await.unwrap();
+    assert_eq!(unread.code(), 403, "who may not read it is not told what is held");
     client.get("/api/v1/namespaces/default/secrets").await.unwrap().expect(403);
 }
 
