@@ -7,6 +7,7 @@ mod bad_input;
 mod bed;
 mod bounds;
 mod brownout;
+mod combinations;
 mod edges;
 mod endpoints;
 mod history;

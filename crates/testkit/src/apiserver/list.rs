@@ -89,9 +89,10 @@ struct Plan {
 
 impl Plan {
     fn of_request(query: &Query, namespace: Option<&str>) -> Result<Self, Refusal> {
+        // What cannot be read is said before what makes no sense.
+        let limit = query.number("limit")?.filter(|n| *n > 0);
         super::options::check_list(query)?;
         let version = query.list_resource_version()?;
-        let limit = query.number("limit")?.filter(|n| *n > 0);
         let mut plan = Self { limit: limit.map_or(usize::MAX, |n| n as usize), ..Self::default() };
         let matching = query.get("resourceVersionMatch");
         if !query.get("continue").is_empty() {

@@ -89,14 +89,13 @@ impl Query {
         present && !matches!(self.get(name), "0" | "f" | "F" | "false" | "False" | "FALSE")
     }
 
-    /// A number; 400 when it is none.
+    /// A number, where one below 0 counts as none; 400 when it is no number, or given without one.
     pub fn number(&self, name: &str) -> Result<Option<u64>, Refusal> {
-        match self.get(name) {
-            "" => Ok(None),
-            text => text.parse().map(Some).map_err(|_| {
-                Refusal::bad_request(format!("strconv.ParseInt: parsing {text:?}: invalid syntax"))
-            }),
-        }
+        let Some((_, text)) = self.0.iter().find(|(n, _)| n == name) else { return Ok(None) };
+        let number: i64 = text.parse().map_err(|_| {
+            Refusal::bad_request(format!("strconv.ParseInt: parsing {text:?}: invalid syntax"))
+        })?;
+        Ok(u64::try_from(number).ok())
     }
 
     /// `resourceVersion`: unset, or a number. A real server answers 500 without a reason to gets and watches.
