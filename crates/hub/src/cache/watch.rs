@@ -122,7 +122,9 @@ impl Cache {
         }
         let pen = Pen::new(candidate.representation, collection.item_type(), asked.table.clone());
         let begun = if initial {
-            let end_bookmark = options.send_initial_events == Some(true) && options.allow_bookmarks;
+            // A watch from no version is a streaming list, too (`SetListOptionsDefaults` of
+            // `k8s.io/apimachinery/pkg/apis/meta/internalversion`).
+            let end_bookmark = options.allow_bookmarks;
             Begun::after(&collection, self.initial_events(&candidate, end_bookmark, pen).await?)
         } else {
             let version = if version == 0 { collection.view_version() } else { version };

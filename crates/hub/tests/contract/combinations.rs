@@ -1,14 +1,16 @@
-//! Lists offline by every combination of version, match, limit, token and selector, held against what a real apiserver
-//! answers (`crates/testkit/tests/conformance/combinations.txt`).
+//! Lists and watches offline by every combination of their parameters, held against what a real apiserver answers
+//! (`crates/testkit/tests/conformance/*_combinations.txt`).
 
 use serde_json::{Value, json};
 use yurt_testkit::client::Client;
+use yurt_testkit::cluster::Cluster;
 use yurt_testkit::objects;
 
 use crate::bed::*;
 
 const SECRETS: &str = "/api/v1/namespaces/default/secrets";
-const TRUTH: &str = include_str!("../../../testkit/tests/conformance/combinations.txt");
+const LISTS: &str = include_str!("../../../testkit/tests/conformance/list_combinations.txt");
+const WATCHES: &str = include_str!("../../../testkit/tests/conformance/watch_combinations.txt");
 
 fn told(answer: &Value) -> String {
     if answer["kind"] == "Status" {
@@ -28,6 +30,41 @@ fn read(line: &str) -> (Vec<(&str, &str)>, &str) {
     (asked.split(' ').map(|pair| pair.split_once('=').unwrap()).collect(), expected)
 }
 
+fn number(asked: &str, old: u64, now: u64) -> String {
+    match asked {
+        "now" => now.to_string(),
+        "old" => old.to_string(),
+        other => other.to_owned(),
+    }
+}
+
+/// A node and a reader of three secrets; the version of the first of them, and that of the list. Followed, the list was
+/// held before the second came.
+async fn begun(followed: bool) -> (Cluster, Client, u64, u64) {
+    let cluster = online().await;
+    let ann = reader(&cluster, "ann", &["secrets"]);
+    let secret = |name: &str| {
+        let mut secret = objects::secret("default", name, &[]);
+        secret["metadata"]["labels"] = json!({"all": "yes"});
+        version(&cluster.api.create(secret))
+    };
+    let old = secret("a");
+    let mut following = None;
+    if followed {
+        following = Some(informer(&ann, SECRETS, JSON).await.1);
+        until_collection(&cluster, &["secrets"], "live").await;
+    }
+    secret("b");
+    let now = secret("c");
+    if let Some(stream) = &mut following {
+        for name in ["b", "c"] {
+            assert_eq!(stream.next_change(SOON).await.unwrap().name(), name);
+        }
+    }
+    let listed = version(&ann.get(SECRETS).await.unwrap().expect(200).json());
+    (cluster, ann, old, listed.max(now))
+}
+
 async fn token(client: &Client, selector: &str) -> String {
     let page = client.get(&format!("{SECRETS}?limit=1&labelSelector={selector}")).await.unwrap().expect(200);
     page.json()["metadata"]["continue"].as_str().unwrap().to_owned()
@@ -37,28 +74,15 @@ async fn token(client: &Client, selector: &str) -> String {
 /// gone is 410, as it is in the cloud after some minutes.
 #[tokio::test]
 async fn lists_offline_answer_every_combination_as_an_apiserver() {
-    let cluster = online().await;
-    let mut old = 0;
-    for name in ["a", "b", "c"] {
-        let mut secret = objects::secret("default", name, &[]);
-        secret["metadata"]["labels"] = json!({"all": "yes"});
-        let made = version(&cluster.api.create(secret));
-        old = if old == 0 { made } else { old };
-    }
-    let ann = reader(&cluster, "ann", &["secrets"]);
-    let now = version(&ann.get(SECRETS).await.unwrap().expect(200).json());
+    let (cluster, ann, old, now) = begun(false).await;
     let clouds = [token(&ann, "").await, token(&ann, "all").await];
     cut(&cluster).await;
     let own = [token(&ann, "").await, token(&ann, "all").await];
     for (whose, tokens) in [("the cloud's", clouds), ("its own", own)] {
-        for line in TRUTH.lines() {
+        for line in LISTS.lines() {
             let (asked, expected) = read(line);
             let get = |name: &str| asked.iter().find(|(n, _)| *n == name).unwrap().1;
-            let version = match get("version") {
-                "now" => now.to_string(),
-                "old" => old.to_string(),
-                other => other.to_owned(),
-            };
+            let version = number(get("version"), old, now);
             let token = match (get("continue"), get("selector")) {
                 ("true", "") => &*tokens[0],
                 ("true", _) => &*tokens[1],
@@ -77,5 +101,52 @@ async fn lists_offline_answer_every_combination_as_an_apiserver() {
                 assert_eq!(seen, expected, "{accept}, {whose} token: {line}");
             }
         }
+    }
+}
+
+/// What the frames of a watch tell; bookmarks only where they end the initial events.
+fn events(frames: &str) -> String {
+    let mut told: Vec<String> = Vec::new();
+    for frame in frames.lines() {
+        let frame: Value = serde_json::from_str(frame).unwrap();
+        let (kind, meta) = (frame["type"].as_str().unwrap(), &frame["object"]["metadata"]);
+        match kind {
+            "BOOKMARK" if meta["annotations"]["k8s.io/initial-events-end"] == "true" => {
+                told.push("end".into())
+            }
+            "BOOKMARK" => {}
+            "ERROR" => told.push(format!("ERROR {}", frame["object"]["code"])),
+            _ => told.push(format!("{kind} {}", meta["name"].as_str().unwrap())),
+        }
+    }
+    format!("[{}]", told.join(", "))
+}
+
+/// P4: and so does every watch, with the link and without it.
+#[tokio::test]
+async fn watches_answer_every_combination_as_an_apiserver() {
+    let (cluster, ann, old, now) = begun(true).await;
+    for away in [false, true] {
+        if away {
+            cut(&cluster).await;
+        }
+        let each = WATCHES.lines().map(async |line| {
+            let (asked, expected) = read(line);
+            let get = |name: &str| asked.iter().find(|(n, _)| *n == name).unwrap().1;
+            let initial = match get("initial") {
+                "none" => String::new(),
+                initial => format!("&sendInitialEvents={initial}"),
+            };
+            let path = format!(
+                "{SECRETS}?watch=true&timeoutSeconds=2&resourceVersion={}&resourceVersionMatch={}{initial}&allowWatchBookmarks={}",
+                number(get("version"), old, now),
+                get("match"),
+                get("bookmarks")
+            );
+            let answer = ann.get(&path).await.unwrap();
+            let told = if answer.code() == 200 { events(&answer.text()) } else { told(&answer.json()) };
+            assert_eq!(format!("{} {told}", answer.code()), expected, "away: {away}: {line}");
+        });
+        futures_util::future::join_all(each).await;
     }
 }

@@ -59,9 +59,7 @@ pub async fn watch(
 /// Where a watch begins.
 struct Start {
     version: u64,
-    /// The present as ADDED events first.
-    present: bool,
-    /// `sendInitialEvents=true`: a bookmark ends the initial events.
+    /// The present as ADDED events first, and the bookmark that ends them.
     initial_events: bool,
 }
 
@@ -70,13 +68,10 @@ impl Start {
         super::options::check_watch(query)?;
         let version = query.resource_version()?;
         let asked = query.get("sendInitialEvents");
-        let initial_events = query.flag("sendInitialEvents");
         let from_now = version.unwrap_or(0) == 0;
-        Ok(Self {
-            version: version.unwrap_or(0),
-            present: initial_events || asked.is_empty() && from_now,
-            initial_events,
-        })
+        // A watch from nothing is a streaming list, too (`SetListOptionsDefaults`).
+        let initial_events = query.flag("sendInitialEvents") || asked.is_empty() && from_now;
+        Ok(Self { version: version.unwrap_or(0), initial_events })
     }
 }
 
@@ -129,14 +124,14 @@ impl Stream {
             .read(|storage| {
                 let all = storage.table(&resource).into_iter().flat_map(|t| t.values());
                 let present: Vec<_> =
-                    all.filter(|o| start.present && self.selection.matches(o)).cloned().collect();
-                let known = start.present
+                    all.filter(|o| start.initial_events && self.selection.matches(o)).cloned().collect();
+                let known = start.initial_events
                     || start.version == 0
                     || storage.changes_after(&resource, start.version).is_ok();
                 if known { Ok((storage.version(), present)) } else { Err(storage.oldest()) }
             })
             .map_err(|oldest| Refusal::too_old(start.version, oldest))?;
-        self.position = if start.present || start.version == 0 { version } else { start.version };
+        self.position = if start.initial_events || start.version == 0 { version } else { start.version };
         for object in present {
             self.event("ADDED", &object);
         }

@@ -130,7 +130,7 @@ mod check {
             unconditional_updates_are_for_some_kinds;
         lists: lists_are_ordered_and_bare, selectors_choose, unknown_field_labels_are_400, pages_are_of_one_version,
             versions_are_matched, wrong_queries_are_named, a_future_version_is_a_timeout, collections_are_deleted_by_selector;
-        combinations: lists_answer_every_combination;
+        combinations: lists_answer_every_combination, watches_answer_every_combination;
         watches: a_watch_goes_on_from_a_list, a_watch_from_nothing_shows_the_present, leaving_the_selection_is_a_deletion,
             bookmarks_come_with_streaming_lists, timeouts_end_watches, an_old_version_is_gone, parameters_are_checked,
             names_can_be_watched;
