@@ -81,9 +81,14 @@ impl Replay {
         let answer = self.send(method, path, body).await?;
         let code = answer.status();
         let body = whole(answer).await?;
-        let value = serde_json::from_slice(&body)
-            .map_err(|_| Halt::Link(format!("{code}, but not the Kubernetes API")))?;
-        Ok((code, value))
+        match serde_json::from_slice(&body) {
+            Ok(value) => Ok((code, value)),
+            // What an apiserver says of an API that it does not serve: "404 page not found".
+            Err(_) if code == StatusCode::NOT_FOUND => Ok((code, Value::Null)),
+            // Something between the node and the cloud does not like this request; it may like others.
+            Err(_) if code.is_client_error() => Err(Halt::Busy(format!("{code}, but not from the cloud"))),
+            Err(_) => Err(Halt::Link(format!("{code}, but not the Kubernetes API"))),
+        }
     }
 
     /// One request as the node; the head of its answer, unless that says to come back later.

@@ -52,9 +52,8 @@ impl Replay {
         let mut now = cloud.clone();
         for (path, patch) in [(format!("{path}/status"), status), (path, main)] {
             let Some(patch) = patch else { continue };
-            // The patch of a pod carries its uid: it never reaches a newer pod of the same name.
-            let patch =
-                if patch.get("metadata").is_none() { plan::for_uid(patch, &entry.uid) } else { patch };
+            // A patch carries the uid: it never reaches a newer object of the same name.
+            let patch = plan::for_uid(patch, &entry.uid);
             let (code, answer) = self.push_one(Method::PATCH, &path, Some(&patch)).await?;
             match code {
                 _ if code.is_success() => now = answer,
@@ -107,6 +106,8 @@ impl Replay {
         let path = format!("{}?fieldSelector=spec.nodeName%3D{}", list_path(entry), self.cache.node_name());
         let (code, answer) = self.push_one(Method::DELETE, &path, None).await?;
         match code {
+            // A cloud that does not serve them has none.
+            StatusCode::NOT_FOUND => Ok(Outcome::Delivered(CloudObject::Unknown)),
             _ if code.is_success() => Ok(Outcome::Delivered(CloudObject::Unknown)),
             _ => Ok(Outcome::Conflict(format!("the cloud answers {code}"), Some(answer))),
         }
@@ -117,14 +118,11 @@ impl Replay {
             self.push_one(Method::POST, &list_path(entry), Some(&plan::creation(&written.object))).await?;
         if code == StatusCode::CONFLICT {
             let (found, held) = self.push_one(Method::GET, &object_path(entry), None).await?;
-            let mirror = "/metadata/annotations/kubernetes.io~1config.mirror";
-            if !found.is_success() || text(&held, mirror) != text(&written.object, mirror) {
-                return Ok(Outcome::Conflict(
-                    "the cloud has another object of this name".to_owned(),
-                    Some(held),
-                ));
-            }
-            answer = held;
+            let Some(ours) = self.made_ours(entry, written, found, &held).await? else {
+                let why = "the cloud has another object of this name".to_owned();
+                return Ok(Outcome::Conflict(why, Some(held)));
+            };
+            answer = ours;
         } else if !code.is_success() {
             return Ok(Outcome::Conflict(format!("the cloud answers {code}"), Some(answer)));
         }
@@ -139,6 +137,32 @@ impl Replay {
             }
         }
         Ok(Outcome::Delivered(CloudObject::Is(Box::new(answer))))
+    }
+
+    /// The cloud has an object of the name that the node made: the same mirror pod, or one of the node's own objects
+    /// (CSINode, ResourceSlice), which becomes what the node has. `None` when it is another's.
+    async fn made_ours(
+        &self,
+        entry: &Entry,
+        written: &Written,
+        found: StatusCode,
+        held: &Value,
+    ) -> Result<Option<Value>, Halt> {
+        if !found.is_success() {
+            return Ok(None);
+        }
+        if entry.resource.is("", "pods") {
+            let mirror = "/metadata/annotations/kubernetes.io~1config.mirror";
+            let same = text(held, mirror) == text(&written.object, mirror);
+            return Ok(same.then(|| held.clone()));
+        }
+        let (theirs, ours) = (plan::creation(held), plan::creation(&written.object));
+        let Some(patch) = plan::main_patch(&written.kind.type_meta(), &theirs, &ours) else {
+            return Ok(Some(held.clone()));
+        };
+        let patch = plan::for_uid(patch, text(held, "/metadata/uid"));
+        let (code, patched) = self.push_one(Method::PATCH, &object_path(entry), Some(&patch)).await?;
+        Ok(code.is_success().then_some(patched))
     }
 
     async fn deliver_event(&self, entry: &Entry, written: &Written) -> Result<Outcome, Halt> {

@@ -73,8 +73,10 @@ pub fn deletion(uid: &str) -> Value {
 
 /// A patch that only fits the object with this uid.
 pub fn for_uid(mut patch: Value, uid: &str) -> Value {
-    if let Some(fields) = patch.as_object_mut() {
-        fields.insert("metadata".to_owned(), json!({"uid": uid}));
+    if let Some(fields) = patch.as_object_mut()
+        && let Some(metadata) = fields.entry("metadata").or_insert_with(|| json!({})).as_object_mut()
+    {
+        metadata.insert("uid".to_owned(), json!(uid));
     }
     patch
 }

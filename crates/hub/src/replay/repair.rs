@@ -15,7 +15,11 @@ impl Replay {
     pub(super) async fn repair(&self) -> Result<u64, Halt> {
         let mut repaired = 0;
         for cloud in self.changed_pods().await? {
-            repaired += u64::from(self.repair_pod(&cloud).await?);
+            match self.repair_pod(&cloud).await {
+                // The kubelet says it again with its next report.
+                Err(Halt::Busy(why)) => tracing::debug!(why, "a pod is not repaired"),
+                done => repaired += u64::from(done?),
+            }
         }
         Ok(repaired)
     }

@@ -3,22 +3,20 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::Value;
-use yurt_store::{Entry, Operation};
-
 use super::ask::Halt;
-use super::deliver::Outcome;
-use super::plan;
+use super::pass::PutOff;
 use crate::cache::Cache;
 use crate::clock;
 use crate::cloud::Cloud;
 use crate::connectivity::{Connectivity, Event, Failure, State};
 use crate::tasks::Shutdown;
 
-/// Tries of an entry that the cloud answers with 5xx, before it is parked. 429 says "later" and is no try.
-const TRIES: u32 = 20;
-/// Rounds over the journal before the link counts as back: the node writes on meanwhile.
-const ROUNDS: u32 = 50;
+/// How long the link waits, before it counts as back, for entries that the cloud does not take or a store that cannot be
+/// written, and for a cloud that has too much to do. The rest is tried again beside everything else; masks keep it in
+/// the view.
+const PATIENCE: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(30));
+/// The first and the longest pause between two passes over the journal.
+const PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(15));
 /// Masks of what was pushed go at the latest when their collection was live for so long.
 const SETTLE: Duration = Duration::from_secs(10);
 /// How often that is looked at.
@@ -37,6 +35,15 @@ pub struct Report {
     pub conflicts: u64,
     /// Pods whose readiness was put right though the node had not written them.
     pub repaired: u64,
+    /// Entries that the cloud has not taken yet and that are tried again.
+    pub waiting: u64,
+}
+
+impl Report {
+    /// How many entries have come to an end.
+    pub(super) fn done(&self) -> u64 {
+        self.delivered + self.dropped + self.conflicts
+    }
 }
 
 /// The worker.
@@ -74,55 +81,94 @@ impl Replay {
         }
     }
 
-    /// Online: events, and writes that slipped in while the state changed.
+    /// Online: events, writes that slipped in while the state changed, and what the cloud has not taken yet.
     async fn push_rest(&self) {
-        self.cache.overlay.journal_read();
-        match self.push(true).await {
-            Ok(report) if report.delivered + report.dropped + report.conflicts > 0 => self.settle_later(),
-            Ok(_) => {}
-            Err(halt) => {
-                tracing::warn!(%halt, "the journal waits");
-                self.cache.overlay.journal_grew();
-                let pause = halt.pause();
-                let away = self.connectivity.until(|s| s.state != State::Online);
-                let _ = tokio::time::timeout(pause, away).await;
+        let mut pause = PAUSE.0;
+        loop {
+            self.cache.overlay.journal_read();
+            let (mut report, mut put_off) = (Report::default(), PutOff::default());
+            let pushed = self.push(true, &mut report, &mut put_off).await;
+            if report.done() > 0 {
+                self.settle_later();
             }
+            let wait = match pushed {
+                Ok(()) if put_off.count() == 0 => return,
+                Ok(()) => pause,
+                Err(halt) => {
+                    tracing::warn!(%halt, "the journal waits");
+                    pause.max(halt.pause())
+                }
+            };
+            self.cache.overlay.journal_grew();
+            let away = self.connectivity.until(|s| s.state != State::Online);
+            if tokio::time::timeout(wait, away).await.is_ok() {
+                return;
+            }
+            pause = (pause * 2).min(PAUSE.1);
         }
     }
 
     async fn recover(&self) {
-        let mut pushed = self.push_all(true).await;
-        for tries in 1..=TRIES {
-            let Err(halt @ (Halt::Busy(_) | Halt::Later(_) | Halt::Store(_))) = &pushed else { break };
-            tracing::warn!(%halt, "the journal cannot be pushed now");
-            tokio::time::sleep(halt.pause()).await;
-            // What the node did not write may wait for ever; its writes are parked one by one.
-            pushed = self.push_all(tries < TRIES).await;
+        let mut report = Report::default();
+        let pushed = self.push_in_time(&mut report).await;
+        report.at = clock::unix();
+        if report.done() + report.repaired + report.waiting > 0 {
+            tracing::info!(?report, "the node's writes were pushed");
         }
+        *self.report.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = report;
         match pushed {
-            Ok(report) => {
-                if report.delivered + report.dropped + report.conflicts + report.repaired > 0 {
-                    tracing::info!(?report, "the node's writes are in the cloud");
-                }
-                *self.report.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = report;
+            Ok(()) => {
                 self.cache.overlay.forget_ephemeral();
-                self.cloud.signal().report(Event::Recovered);
-                self.connectivity.until(|s| s.state != State::Recovering).await;
+                self.come_home().await;
                 self.settle_later();
-            }
-            Err(Halt::Link(why)) => {
-                tracing::warn!(why, "the link was lost while the journal was pushed");
-                self.cloud.signal().report(Event::Failed(Failure::Refused));
-                self.connectivity.until(|s| s.state != State::Recovering).await;
             }
             Err(Halt::Refused) => {
                 tracing::error!("the node has no certificate that the cloud accepts: the journal waits");
-                self.cloud.signal().report(Event::Recovered);
+                self.come_home().await;
+            }
+            Err(halt) => {
+                tracing::warn!(%halt, "the link was lost while the journal was pushed");
+                self.cloud.signal().report(Event::Failed(Failure::Refused));
                 self.connectivity.until(|s| s.state != State::Recovering).await;
             }
-            // The next round tries again.
-            Err(Halt::Busy(_) | Halt::Later(_) | Halt::Store(_)) => {}
         }
+    }
+
+    async fn come_home(&self) {
+        self.cloud.signal().report(Event::Recovered);
+        self.connectivity.until(|s| s.state != State::Recovering).await;
+    }
+
+    /// Passes over the journal until nothing but events is left in it, or patience is over.
+    async fn push_in_time(&self, report: &mut Report) -> Result<(), Halt> {
+        let (since, mut pause) = (clock::monotonic(), PAUSE.0);
+        loop {
+            let (wait, patience, why) = match self.push_all(report).await {
+                Ok(()) if report.waiting == 0 => return Ok(()),
+                Ok(()) => (pause, PATIENCE.0, format!("{} writes are not taken", report.waiting)),
+                Err(halt @ (Halt::Link(_) | Halt::Refused)) => return Err(halt),
+                Err(halt @ Halt::Later(_)) => (pause.max(halt.pause()), PATIENCE.1, halt.to_string()),
+                Err(halt) => (pause.max(halt.pause()), PATIENCE.0, halt.to_string()),
+            };
+            self.cache.overlay.journal_grew();
+            if since.elapsed() + wait > patience {
+                tracing::warn!(why, "the rest of the journal is pushed beside everything else");
+                return Ok(());
+            }
+            tracing::warn!(why, "the journal cannot be pushed now");
+            tokio::time::sleep(wait).await;
+            pause = (pause * 2).min(PAUSE.1);
+        }
+    }
+
+    /// What the node wrote; then what the cloud did to pods of which it wrote nothing; then what was written meanwhile.
+    async fn push_all(&self, report: &mut Report) -> Result<(), Halt> {
+        let mut put_off = PutOff::default();
+        self.push(false, report, &mut put_off).await?;
+        report.repaired += self.repair().await?;
+        self.push(false, report, &mut put_off).await?;
+        report.waiting = put_off.count() as u64;
+        Ok(())
     }
 
     /// Looks, until it is so, whether what was pushed has come back with the reflectors. One task does it.
@@ -140,78 +186,5 @@ impl Replay {
                 }
             }
         });
-    }
-
-    /// What the node wrote; then what the cloud did to pods of which it wrote nothing; then what was written meanwhile.
-    async fn push_all(&self, repair: bool) -> Result<Report, Halt> {
-        let mut report = Report::default();
-        self.push_rounds(&mut report).await?;
-        if repair {
-            report.repaired = self.repair().await?;
-            self.push_rounds(&mut report).await?;
-        }
-        report.at = clock::unix();
-        Ok(report)
-    }
-
-    /// Rounds over the journal until nothing is left in it but events.
-    async fn push_rounds(&self, report: &mut Report) -> Result<(), Halt> {
-        for _ in 0..ROUNDS {
-            let round = self.push(false).await?;
-            report.delivered += round.delivered;
-            report.dropped += round.dropped;
-            report.conflicts += round.conflicts;
-            if round.delivered + round.dropped + round.conflicts == 0 {
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    /// One round over the journal, events left out unless asked for.
-    async fn push(&self, events: bool) -> Result<Report, Halt> {
-        let mut entries = self.cache.journal_entries().await?;
-        entries.retain(|e| events || e.operation != Operation::Event);
-        entries.sort_by_key(|e| (plan::rank(e), e.seq));
-        let mut report = Report::default();
-        for entry in entries {
-            match self.deliver(&entry).await {
-                Ok(Outcome::Delivered(now)) => {
-                    let version = now.version();
-                    self.cache.delivered(&entry, version, now).await?;
-                    report.delivered += 1;
-                }
-                Ok(Outcome::Dropped(reason, now)) => {
-                    tracing::info!(resource = %entry.resource, object = %entry.key, reason, "a local write is dropped");
-                    self.cache.delivered(&entry, 0, now).await?;
-                    report.dropped += 1;
-                }
-                Ok(Outcome::Conflict(reason, cloud)) => {
-                    self.park(&entry, reason, cloud).await?;
-                    report.conflicts += 1;
-                }
-                Err(Halt::Busy(why)) => {
-                    let seq = entry.seq;
-                    self.cache.front.write(move |w| w.journal_attempt(seq)).await?;
-                    if entry.attempts < TRIES {
-                        return Err(Halt::Busy(why));
-                    }
-                    self.park(&entry, why, None).await?;
-                    report.conflicts += 1;
-                }
-                Err(halt) => return Err(halt),
-            }
-        }
-        Ok(report)
-    }
-
-    async fn park(&self, entry: &Entry, reason: String, cloud: Option<Value>) -> Result<(), Halt> {
-        tracing::warn!(resource = %entry.resource, object = %entry.key, reason, "a local write is in conflict with the cloud");
-        let (seq, why, now) = (entry.seq, reason.clone(), clock::unix());
-        let cloud = cloud.map(|c| c.to_string().into_bytes());
-        self.cache.front.write(move |w| w.journal_park(seq, &why, cloud.as_deref(), now)).await?;
-        self.cache.release(entry, 0).await;
-        self.cache.tell_conflict(entry, &reason).await;
-        Ok(())
     }
 }

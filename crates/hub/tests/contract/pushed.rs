@@ -145,10 +145,14 @@ async fn a_busy_cloud_and_a_slow_link_lose_nothing() {
     report(&kubelet, "web", "Running").await;
     let of_web = |method: &str, path: &str| method == "PATCH" && path.contains("/web/status");
     cluster.api.fault_times(2, Fault::TooManyRequests(1), of_web);
-    // About 12 s for the list of the node's pods, which is longer than any bound on silence.
+    // What changed of the node's pods is forgotten, and the list of all takes about 12 s: longer than any bound on silence.
+    cluster.api.modify("pods", "default", "db", |pod| pod["metadata"]["labels"]["changed"] = json!("yes"));
+    cluster.api.compact();
     let whole: usize = cluster.api.list("pods").iter().map(|pod| pod.to_string().len()).sum();
     let slow = Fault::SlowBody(whole.div_ceil(15), Duration::from_millis(800));
-    cluster.api.fault_times(1, slow, |method, path| method == "GET" && path.starts_with("/api/v1/pods?"));
+    cluster.api.fault_times(1, slow, |method, path| {
+        method == "GET" && path.starts_with("/api/v1/pods?") && !path.contains("watch=true")
+    });
     cluster.relay.heal();
     let home = async {
         while journal(&cluster).await.0 > 0 {
@@ -158,4 +162,88 @@ async fn a_busy_cloud_and_a_slow_link_lose_nothing() {
     within("the write is home", Duration::from_secs(60), home).await;
     assert_eq!(pod(&cluster, "web")["status"]["phase"], "Running");
     assert_eq!(journal(&cluster).await, (0, 0));
+}
+
+/// An entry that the cloud does not take, or that something before the cloud answers, holds up neither the others nor the
+/// link: it is shown, tried again, and delivered when it can be.
+#[tokio::test]
+async fn what_the_cloud_does_not_take_holds_up_nothing() {
+    for fault in [Fault::Fail(500, "InternalError"), Fault::Empty(413)] {
+        let cluster = with_pods().await;
+        let (kubelet, carl) = (node(&cluster), reader(&cluster, "carl", &["pods"]));
+        cut(&cluster).await;
+        report(&kubelet, "web", "Running").await;
+        report(&kubelet, "db", "Running").await;
+        let shown = format!("{fault:?}");
+        let of_web = |method: &str, path: &str| method == "PATCH" && path.contains("/web/status");
+        let id = cluster.api.fault(fault, of_web);
+        mend(&cluster).await;
+        assert_eq!(pod(&cluster, "db")["status"]["phase"], "Running", "{shown}");
+        assert_eq!(journal(&cluster).await, (1, 0), "{shown}");
+        assert_eq!(status(&cluster).await["lastReplay"]["waiting"], 1, "{shown}");
+        carl.get("/api/v1/pods").await.unwrap().expect(200);
+        until_collection(&cluster, &["pods", "protobuf"], "live").await;
+        let view = kubelet.get_as(&format!("{OWN_PODS}&resourceVersion=0"), PROTOBUF).await.unwrap();
+        let web = decoded(&view)["items"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|p| p["metadata"]["name"] == "web")
+            .cloned();
+        assert_eq!(web.unwrap()["status"]["phase"], "Running", "{shown}: the node sees what it wrote");
+        cluster.api.remove_fault(id);
+        let home = async {
+            while journal(&cluster).await.0 > 0 {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        within("the write is home", Duration::from_secs(40), home).await;
+        assert_eq!(pod(&cluster, "web")["status"]["phase"], "Running", "{shown}");
+        assert_eq!(journal(&cluster).await, (0, 0), "{shown}");
+    }
+}
+
+/// The kubelet forgets its ResourceSlices at its start; a cloud that does not serve that API answers so in plain text.
+#[tokio::test]
+async fn an_api_that_the_cloud_does_not_serve_is_no_lost_link() {
+    let cluster = with_pods().await;
+    let kubelet = node(&cluster);
+    cut(&cluster).await;
+    let slices = "/apis/resource.k8s.io/v1/resourceslices";
+    kubelet
+        .delete(&format!("{slices}?fieldSelector=spec.nodeName%3D{NODE}"), &json!(null))
+        .await
+        .unwrap()
+        .expect(200);
+    report(&kubelet, "web", "Running").await;
+    cluster.api.fault(Fault::Empty(404), move |method, path| method == "DELETE" && path.starts_with(slices));
+    mend(&cluster).await;
+    until_pushed(&cluster).await;
+    assert_eq!(journal(&cluster).await, (0, 0));
+    assert_eq!(pod(&cluster, "web")["status"]["phase"], "Running");
+}
+
+/// What the node made of its own while the cloud made it too becomes what the node has, and is no lost write (P5).
+#[tokio::test]
+async fn an_object_of_the_node_that_the_cloud_has_too_becomes_the_nodes() {
+    let cluster = with_pods().await;
+    let kubelet = node(&cluster);
+    cut(&cluster).await;
+    let made = |driver: &str| {
+        json!({
+            "apiVersion": "storage.k8s.io/v1", "kind": "CSINode", "metadata": {"name": NODE},
+            "spec": {"drivers": [{"name": driver, "nodeID": NODE, "topologyKeys": null}]},
+        })
+    };
+    kubelet.post("/apis/storage.k8s.io/v1/csinodes", &made("ours")).await.unwrap().expect(201);
+    cluster.api.create(made("theirs"));
+    mend(&cluster).await;
+    until_pushed(&cluster).await;
+    assert_eq!(journal(&cluster).await, (0, 0));
+    let drivers = cluster.api.get("csinodes.storage.k8s.io", "", NODE).unwrap()["spec"]["drivers"].clone();
+    assert_eq!(
+        drivers.as_array().unwrap().iter().map(|d| &d["name"]).collect::<Vec<_>>(),
+        ["ours"],
+        "{drivers}"
+    );
 }

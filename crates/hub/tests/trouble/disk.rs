@@ -145,6 +145,32 @@ async fn offline_reads_go_on_and_writes_are_refused_until_there_is_room() {
     assert_eq!(hub.pid(), pid);
 }
 
+/// A disk that is full when the link returns does not keep the node from the cloud, which may be about to make room; the
+/// journal is pushed when it can be shortened.
+#[tokio::test]
+async fn a_full_disk_does_not_keep_the_node_from_coming_home() {
+    let disk = Disk::start().await;
+    let (hub, client) = (&disk.cluster.hub, disk.cluster.node_client(Protocol::Http2));
+    client.get("/api/v1/nodes/edge-1").await.unwrap().expect(200);
+    disk.cluster.relay.refuse().await;
+    until_link(hub, "Offline").await;
+    let told = json!({"status": {"conditions": [{"type": "Told", "status": "True"}]}});
+    let path = "/api/v1/nodes/edge-1/status";
+    client.patch(path, "strategic-merge-patch", &told).await.unwrap().expect(200);
+    disk.is(FULL);
+    disk.cluster.relay.heal();
+    until_link(hub, "Online").await;
+    client.get(SERVICES).await.unwrap().expect(200);
+    let cloud = disk.cluster.api.get("nodes", "", NODE).unwrap();
+    assert!(
+        cloud["status"]["conditions"].to_string().contains("Told"),
+        "the cloud has it nevertheless: {cloud:#}"
+    );
+    assert_eq!(status(hub).await["journal"]["length"], 1);
+    disk.works();
+    until("the journal is empty", async || (status(hub).await["journal"]["length"] == 0).then_some(())).await;
+}
+
 /// What cannot be kept is passed through: a full disk on the node hides nothing that the cloud says.
 #[tokio::test]
 async fn online_watchers_hear_of_changes_that_cannot_be_kept() {
