@@ -15,6 +15,8 @@ pub enum Reason {
     Starting,
     /// The node's writes are being pushed.
     Recovering,
+    /// The cloud does not accept the node's certificate.
+    Refused,
     /// Nothing is held that could answer.
     NotHeld,
     /// The history that is held does not reach back to the asked version.
@@ -53,6 +55,7 @@ impl Reason {
             Reason::Offline => "offline",
             Reason::Starting => "starting",
             Reason::Recovering => "recovering",
+            Reason::Refused => "refused",
             Reason::NotHeld => "not-held",
             Reason::TooOld => "too-old",
             Reason::UnknownCaller => "unknown-caller",

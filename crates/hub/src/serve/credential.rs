@@ -11,7 +11,7 @@ use yurt_api::representation::{Encoding, Representation};
 use yurt_api::request::ResourceRequest;
 use yurt_api::resource::TypeMeta;
 
-use super::upstream::{MAX_OBJECT, whole};
+use super::upstream::{MAX_OBJECT, refuses_the_node, whole};
 use super::{Asked, Pipeline, text};
 use crate::credential::{reviews, vault};
 use crate::respond::{self, Body, Reason};
@@ -32,6 +32,8 @@ impl Pipeline {
         if self.connectivity.reachable() {
             let bound = if self.last(request, &spec).await.is_some() { BOUND } else { self.patient() };
             match self.ask(&asked, body, bound).await {
+                Ok(answer)
+                    if refuses_the_node(&asked, &answer) && self.last(request, &spec).await.is_some() => {}
                 Ok(answer) => return self.remember_credential(&asked, request, &kind, &spec, answer).await,
                 Err(trouble) if self.last(request, &spec).await.is_none() => {
                     return self.troubled(&asked, trouble).await;

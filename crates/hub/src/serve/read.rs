@@ -12,7 +12,7 @@ use yurt_api::request::{ResourceRequest, Verb};
 use yurt_api::table::Form;
 
 use super::keep::Passed;
-use super::upstream::{MAX_OBJECT, SMALL, Trouble, is_refusal, speaks_api, whole};
+use super::upstream::{MAX_OBJECT, SMALL, Trouble, is_refusal, refuses_the_node, speaks_api, whole};
 use super::{Asked, Pipeline, table};
 use crate::cache::filter::unknown_field;
 use crate::cache::grants::Verdict;
@@ -58,6 +58,12 @@ impl Pipeline {
             return respond::unfit(page.old(request.namespace.as_deref()), asked.encoding());
         }
         match self.ask(&asked, Bytes::new(), VIEW_BOUND).await {
+            Ok(answer) if refuses_the_node(&asked, &answer) => {
+                match self.stand_in(&asked, Reason::Refused).await {
+                    Some(view) => view,
+                    None => self.answered(asked, answer).await,
+                }
+            }
             Ok(answer) => self.answered(asked, answer).await,
             Err(Trouble::Slow) => match self.stand_in(&asked, Reason::Slow).await {
                 Some(view) => view,

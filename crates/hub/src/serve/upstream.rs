@@ -17,6 +17,7 @@ use super::flow::Flow;
 use super::{Asked, Pipeline, text};
 use crate::cloud::{self, CloudError, Lane, Received};
 use crate::connectivity::Event;
+use crate::identify::Caller;
 use crate::respond::{self, Body, BoxError, Reason, SOURCE};
 use crate::tasks::{self, Shutdown};
 
@@ -194,6 +195,12 @@ fn is_odd(answer: &Response<Received>) -> bool {
 /// Whether the cloud knows the caller and says no, or does not accept its credential.
 pub(super) fn is_refusal(answer: &Response<Received>) -> bool {
     matches!(answer.status(), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) && speaks_api(answer)
+}
+
+/// Whether the cloud does not accept the node's certificate: its end takes nothing from the node (P7), which boots as if
+/// the link were lost.
+pub(super) fn refuses_the_node(asked: &Asked, answer: &Response<Received>) -> bool {
+    asked.caller == Caller::Node && answer.status() == StatusCode::UNAUTHORIZED
 }
 
 /// Whether the body is one of the API's, as far as its type says.

@@ -10,7 +10,7 @@ use yurt_api::representation::Representation;
 use yurt_api::request::ResourceRequest;
 use yurt_store::CollectionState;
 
-use super::upstream::{Trouble, is_refusal};
+use super::upstream::{Trouble, is_refusal, refuses_the_node};
 use super::{Asked, Pipeline};
 use crate::cache::ring::is_local;
 use crate::cache::version::{self, Unfit};
@@ -129,6 +129,12 @@ impl Pipeline {
     /// the next one and the next outage are served from here.
     async fn watch_through(self: &Arc<Self>, asked: Asked) -> Response<Body> {
         let answer = match self.ask(&asked, Bytes::new(), OPEN_BOUND).await {
+            Ok(answer) if refuses_the_node(&asked, &answer) => {
+                match self.stand_in_watch(&asked, Reason::Refused).await {
+                    Some(view) => return view,
+                    None => answer,
+                }
+            }
             Ok(answer) => answer,
             Err(_) if !self.connectivity.reachable() => return self.watch_offline(&asked).await,
             Err(trouble) => {

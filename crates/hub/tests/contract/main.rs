@@ -20,6 +20,7 @@ mod pages;
 mod passed;
 mod pushed;
 mod reads;
+mod refused;
 mod repair;
 mod schedules;
 mod servers;

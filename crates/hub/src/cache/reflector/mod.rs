@@ -9,8 +9,8 @@ mod request;
 mod step;
 
 use std::pin::pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use http::{Response, StatusCode, header};
@@ -32,7 +32,7 @@ pub use history::History;
 use history::{Past, is_too_large};
 pub(crate) use request::percent;
 use request::request;
-use step::{Event, State, step};
+use step::{Event, State, WORKED, step};
 
 /// A collection that nobody has used for this long is no longer kept up to date.
 const LINGER: Duration = Duration::from_secs(300);
@@ -46,6 +46,11 @@ const MAX_FRAME: usize = 16 << 20;
 const ANSWER_BOUND: Duration = Duration::from_secs(60);
 /// A watch at a server that is not to be used any more goes to another one after this time.
 const MOVE_AFTER: Duration = Duration::from_secs(10);
+/// A watch that brings nothing and ends within this time has failed, as client-go takes it.
+const IN_VAIN: Duration = Duration::from_secs(1);
+/// How long 403 to the node is borne: for a moment after its start an apiserver does not know yet what a node may read
+/// (`plugin/pkg/auth/authorizer/node/node_authorizer.go`), and a list of everything would be the price.
+const FORBEARANCE: Duration = Duration::from_secs(30);
 /// The largest refusal that is read, in bytes.
 const MAX_STATUS: usize = 64 << 10;
 
@@ -139,6 +144,7 @@ impl Cache {
                 storing: Arc::default(),
                 seen: AtomicU64::new(self.history.travels()),
                 ran_out: AtomicBool::new(false),
+                refused: Mutex::default(),
             };
             tasks::spawn("reflector", tasks::Failure::Local, reflector.run());
         }
@@ -154,6 +160,8 @@ struct Reflector {
     seen: AtomicU64,
     /// Whether the last watch ended because its time was over, and not with its connection or server.
     ran_out: AtomicBool,
+    /// Since when the cloud has refused the node, and nothing else.
+    refused: Mutex<Option<Instant>>,
 }
 
 impl Reflector {
@@ -161,6 +169,7 @@ impl Reflector {
         let (mut state, mut pause) = (State::Waiting, None);
         let mut last = Event::Unused;
         while state != State::Ended {
+            let begun = clock::monotonic();
             last = tokio::select! {
                 event = self.act(state) => event,
                 () = self.unused() => Event::Unused,
@@ -171,6 +180,9 @@ impl Reflector {
             tracing::debug!(collection = %self.collection.key(), ?state, event = ?last, "reflector");
             if last == Event::LinkLost || last == Event::Unused {
                 self.freeze().await;
+            }
+            if begun.elapsed() >= WORKED {
+                pause = None;
             }
             (state, pause) = step(state, last, pause);
         }
@@ -195,7 +207,10 @@ impl Reflector {
                 self.jitter().await;
                 Event::LinkUp
             }
-            State::Listing => self.came_to(self.list().await).await,
+            State::Listing(wait) => {
+                tokio::time::sleep(wait).await;
+                self.came_to(self.list().await).await
+            }
             State::Watching => self.came_to(self.watch().await).await,
             State::Pausing(pause) => {
                 tokio::time::sleep(pause).await;
@@ -340,7 +355,9 @@ impl Reflector {
         // The servers close early what they cannot keep up: what comes after that is looked at again.
         let ran_out = opened.elapsed() >= Duration::from_secs(seconds - 1);
         self.ran_out.store(ran_out, Ordering::Relaxed);
-        Ok(ended)
+        // A server that ends each watch at once would be asked without a pause.
+        let in_vain = opened.elapsed() < IN_VAIN && self.collection.version() == version;
+        Ok(if ended == Event::Finished && in_vain { Event::Failed } else { ended })
     }
 
     /// Takes what a watch brings, to its end.
@@ -400,9 +417,15 @@ impl Reflector {
             Stop::Event(Event::Failed)
         })?;
         match answer.status() {
-            StatusCode::OK if self.is_kubernetes(&answer) => Ok((identity, answer)),
+            StatusCode::OK if self.is_kubernetes(&answer) => {
+                *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = None;
+                Ok((identity, answer))
+            }
             StatusCode::GONE => Err(Stop::Event(Event::Gone)),
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+            code @ (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => {
+                if identity.is_node() && self.bears(code) {
+                    return Err(Stop::Event(Event::Failed));
+                }
                 self.collection.drop_credential(&identity);
                 let others = self.collection.credential().is_some();
                 Err(Stop::Event(if others { Event::Failed } else { Event::Refused }))
@@ -421,6 +444,14 @@ impl Reflector {
                 })
             }
         }
+    }
+
+    /// Whether a refusal of the node may pass. A certificate that is not accepted takes nothing from the node (P7): what
+    /// is held is served, and the kubelet is about to get another one.
+    fn bears(&self, code: StatusCode) -> bool {
+        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        let since = *refused.get_or_insert_with(clock::monotonic);
+        code == StatusCode::UNAUTHORIZED || since.elapsed() < FORBEARANCE
     }
 
     /// Whether the answer is in the representation that was asked for, and not a portal's page.

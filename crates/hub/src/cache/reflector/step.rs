@@ -13,8 +13,8 @@ const PAUSE: (Duration, Duration) = (Duration::from_millis(800), Duration::from_
 pub enum State {
     /// Waits for the link.
     Waiting,
-    /// Lists everything.
-    Listing,
+    /// Lists everything, after this time.
+    Listing(Duration),
     /// Watches from the version that is held.
     Watching,
     /// Pauses before it tries again.
@@ -48,16 +48,26 @@ pub enum Event {
     Unused,
 }
 
+/// A watch that ran for so long has worked: what comes after it is no repeated failure.
+pub const WORKED: Duration = Duration::from_secs(30);
+
 /// One step; `pause` is the last one, `None` when things work.
+///
+/// A version that is gone is listed anew at once; when the one of that list is gone, too, before anything has worked,
+/// only after a pause: a list is the dearest thing to ask for.
 pub fn step(state: State, event: Event, pause: Option<Duration>) -> (State, Option<Duration>) {
-    let longer = pause.map_or(PAUSE.0, |p| (p * 2).min(PAUSE.1));
+    let longer = pause.map_or(PAUSE.0, |p| (p * 2).clamp(PAUSE.0, PAUSE.1));
     match (state, event) {
         (State::Ended, _) | (_, Event::Unused | Event::Refused) => (State::Ended, None),
         (_, Event::LinkLost) => (State::Waiting, None),
         (State::Waiting, Event::LinkUp) => (State::Watching, None),
         (State::Waiting, _) => (State::Waiting, pause),
-        (_, Event::Gone) => (State::Listing, pause),
-        (_, Event::Listed | Event::Finished) => (State::Watching, None),
+        (_, Event::Gone) => {
+            let wait = pause.map_or(Duration::ZERO, |_| longer);
+            (State::Listing(wait), Some(wait))
+        }
+        (_, Event::Listed) => (State::Watching, pause),
+        (_, Event::Finished) => (State::Watching, None),
         (_, Event::Failed) => (State::Pausing(longer), Some(longer)),
         (_, Event::Later(after)) => (State::Pausing(longer.max(after.min(PAUSE.1))), Some(longer)),
         (State::Pausing(_), Event::Paused) => (State::Watching, pause),
@@ -90,10 +100,10 @@ mod tests {
     fn a_held_version_is_watched_and_only_its_loss_lists() {
         assert_eq!(next(State::Waiting, Event::LinkUp), State::Watching);
         assert_eq!(next(State::Watching, Event::Finished), State::Watching);
-        assert_eq!(next(State::Watching, Event::Gone), State::Listing);
-        assert_eq!(next(State::Listing, Event::Listed), State::Watching);
+        assert_eq!(next(State::Watching, Event::Gone), State::Listing(Duration::ZERO));
+        assert_eq!(next(State::Listing(Duration::ZERO), Event::Listed), State::Watching);
         let listing = EVENTS.map(|e| (e, next(State::Watching, e)));
-        assert_eq!(listing.iter().filter(|(_, s)| *s == State::Listing).count(), 1);
+        assert_eq!(listing.iter().filter(|(_, s)| matches!(s, State::Listing(_))).count(), 1);
     }
 
     #[test]
@@ -114,8 +124,25 @@ mod tests {
     }
 
     #[test]
+    fn a_version_that_is_gone_as_soon_as_it_was_listed_is_listed_ever_more_slowly() {
+        let (mut pause, mut waits) = (None, vec![]);
+        for _ in 0..4 {
+            let (state, gone) = step(State::Watching, Event::Gone, pause);
+            let State::Listing(wait) = state else { panic!("{state:?}") };
+            waits.push(wait.as_millis());
+            let (state, listed) = step(state, Event::Listed, gone);
+            assert_eq!(state, State::Watching);
+            pause = listed;
+        }
+        assert_eq!(waits, [0, 800, 1600, 3200]);
+        let (_, pause) = step(State::Watching, Event::Finished, pause);
+        assert_eq!(step(State::Watching, Event::Gone, pause).0, State::Listing(Duration::ZERO));
+    }
+
+    #[test]
     fn nothing_moves_without_a_link_and_nothing_leaves_the_end() {
-        let states = [State::Waiting, State::Listing, State::Watching, State::Pausing(PAUSE.0)];
+        let states =
+            [State::Waiting, State::Listing(Duration::ZERO), State::Watching, State::Pausing(PAUSE.0)];
         for state in states {
             assert_eq!(next(state, Event::LinkLost), State::Waiting);
             assert_eq!(next(state, Event::Unused), State::Ended);
