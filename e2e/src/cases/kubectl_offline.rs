@@ -9,6 +9,7 @@ use crate::workload::{NAMESPACE, PODS};
 use crate::world::{HOMECOMING, Pods, World};
 use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
+use serde_json::json;
 use std::time::Duration;
 
 const NOTICED: Duration = Duration::from_secs(20);
@@ -16,13 +17,20 @@ const NOTICED: Duration = Duration::from_secs(20);
 const RESTARTED: Duration = Duration::from_secs(60);
 
 /// What is asked online and then offline; the first columns of the tables have to be the same.
-const TABLES: [(&[&str], usize); 6] = [
+const TABLES: [(&[&str], usize); 13] = [
     (&["get", "pods", "-n", NAMESPACE], 3),
     (&["get", "nodes"], 3),
     (&["get", "services", "-A"], 4),
     (&["get", "configmaps", "-n", NAMESPACE], 2),
-    (&["get", "deployments", "-n", NAMESPACE], 1),
-    (&["get", "endpointslices", "-n", NAMESPACE], 1),
+    (&["get", "deployments", "-n", NAMESPACE], 4),
+    (&["get", "replicasets", "-n", NAMESPACE], 4),
+    (&["get", "endpointslices", "-n", NAMESPACE], 4),
+    (&["get", "endpoints", "-n", NAMESPACE], 2),
+    (&["get", "secrets", "-A"], 4),
+    (&["get", "serviceaccounts", "-A"], 3),
+    (&["get", "namespaces"], 2),
+    (&["get", "leases", "-n", "kube-node-lease"], 2),
+    (&["get", "widgets", "-n", NAMESPACE], 2),
 ];
 
 /// What is asked online and then offline; the answers have to be the same.
@@ -39,6 +47,7 @@ pub fn run(world: &mut World) -> Result<()> {
     let pods = world.be_online()?;
     let kubectl = Kubectl::new(&world.settings.kubectl, &world.operator_configs()?.0);
     let pod = pods.keys().find(|name| name.starts_with("web-")).context("no pod of the Deployment")?;
+    define_widgets(&kubectl).context("defining a custom resource")?;
     let online = ask_everything(&kubectl.with_empty_cache("online"), pod)?;
     works_online(&kubectl, pod).context("online")?;
     link::cut(Cut::BlackHole)?;
@@ -54,7 +63,32 @@ pub fn run(world: &mut World) -> Result<()> {
     link::heal()?;
     world.agree(PODS, HOMECOMING)?;
     kubectl.apply(&config_map("after")).context("back online")?;
+    kubectl.run(&["delete", "crd", "widgets.example.org"])?;
     kubectl.run(&["delete", "configmap", "kubectl", "-n", NAMESPACE]).map(drop)
+}
+
+/// A custom resource with a column of its own, whose path the apiserver tells in the description.
+fn define_widgets(kubectl: &Kubectl) -> Result<()> {
+    let schema = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
+    let columns = json!([
+        {"name": "Size", "type": "integer", "jsonPath": ".spec.size"},
+        {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"},
+    ]);
+    let definition = json!({
+        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": {"name": "widgets.example.org"},
+        "spec": {
+            "group": "example.org", "scope": "Namespaced",
+            "names": {"plural": "widgets", "singular": "widget", "kind": "Widget"},
+            "versions": [{"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": schema},
+                "additionalPrinterColumns": columns}],
+        },
+    });
+    kubectl.apply(&definition.to_string())?;
+    let widget = crate::workload::object("example.org/v1", "Widget", "w", json!({"spec": {"size": 3}}));
+    until("a widget can be made", NOTICED, || {
+        kubectl.with_empty_cache("widgets").apply(&widget.to_string()).map(drop)
+    })
 }
 
 /// Everything that is to be the same with and without the cloud.
@@ -147,6 +181,5 @@ fn is_refused(kubectl: &Kubectl) -> Result<()> {
 }
 
 fn config_map(text: &str) -> String {
-    crate::workload::object("v1", "ConfigMap", "kubectl", serde_json::json!({"data": {"text": text}}))
-        .to_string()
+    crate::workload::object("v1", "ConfigMap", "kubectl", json!({"data": {"text": text}})).to_string()
 }
