@@ -26,6 +26,13 @@ pub fn trusted_unix() -> Option<i64> {
     Some(unix()).filter(|now| *now >= PLAUSIBLE_FROM)
 }
 
+/// Seconds since `date` (Unix seconds), 0 when it is still to come; `None` when the date or the machine's clock is of a
+/// time before anybody set the clock.
+pub fn seconds_since(date: i64) -> Option<u64> {
+    let now = trusted_unix().filter(|_| date >= PLAUSIBLE_FROM)?;
+    Some(now.saturating_sub(date).max(0).cast_unsigned())
+}
+
 /// A Unix time in seconds as RFC 3339 in UTC, as `metav1.Time` writes it.
 pub fn rfc3339(unix: i64) -> String {
     let format = time::macros::format_description!("[year]-[month]-[day]T[hour]:[minute]:[second]Z");

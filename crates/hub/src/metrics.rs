@@ -51,6 +51,8 @@ pub struct Metrics {
     pub expired_watches: Counter,
     /// Connections that ended before TLS stood: garbage, a refused certificate, silence.
     pub failed_handshakes: Counter,
+    /// Collections that were forgotten because others were used later.
+    pub collections_let_go: Counter,
     /// Bytes of memory that bodies of requests take now.
     pub request_bodies: Gauge,
 }
@@ -116,6 +118,11 @@ impl Metrics {
             "failed_handshakes",
             "Local connections that ended before TLS stood",
             self.failed_handshakes.clone(),
+        );
+        registry.register(
+            "collections_let_go",
+            "Collections forgotten for others that were used later",
+            self.collections_let_go.clone(),
         );
         registry.register(
             "request_bodies_bytes",

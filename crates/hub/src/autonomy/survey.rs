@@ -1,15 +1,17 @@
 //! What a kubelet would ask at a boot, and whether it is held: asked of the cache as the kubelet would ask the hub.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::json;
+use yurt_api::collection::ObjectKey;
 use yurt_api::representation::Representation;
 use yurt_api::request::{RequestInfo, ResourceRequest};
+use yurt_api::resource::Resource;
 
 use super::condition::Facts;
 use super::needs::{Need, PodList};
 use crate::cache::filter::cover;
-use crate::cache::{Cache, FrontError, ListAnswer, ObjectAnswer, Scope};
+use crate::cache::{Cache, FrontError, ListAnswer, ObjectAnswer, Scope, Wanted};
 use crate::clock;
 use crate::credential::{Credentials, vault};
 
@@ -27,10 +29,14 @@ pub async fn survey(cache: &Cache, credentials: &Credentials) -> Result<Facts, F
             missing.count(what);
         }
     }
-    for need in needs(cache).await? {
-        if !is_held(cache, &need).await? {
-            missing.count(kind(&need));
+    if let Some(pods) = pods(cache).await? {
+        let needs = pods.needs();
+        for need in &needs {
+            if !is_held(cache, need).await? {
+                missing.count(kind(need));
+            }
         }
+        cache.needed.put(wanted(cache.node_name(), &needs));
     }
     let now = clock::unix();
     let conflicts = cache.front.read(|r| r.conflicts()).await?;
@@ -70,13 +76,27 @@ pub(super) fn lists(node: &str) -> Vec<(&'static str, ResourceRequest)> {
     parsed.collect()
 }
 
-async fn needs(cache: &Cache) -> Result<Vec<Need>, FrontError> {
-    let Some((_, pods)) = lists(cache.node_name()).into_iter().next() else { return Ok(Vec::new()) };
+/// The node's pods; `None` when they are not held.
+async fn pods(cache: &Cache) -> Result<Option<PodList>, FrontError> {
+    let Some((_, pods)) = lists(cache.node_name()).into_iter().next() else { return Ok(None) };
     let ListAnswer::Held(view) = cache.list(&pods, &[Representation::JSON], Scope::Held).await? else {
-        return Ok(Vec::new());
+        return Ok(None);
     };
-    let list: PodList = serde_json::from_slice(&view.pieces.concat()).unwrap_or_default();
-    Ok(list.needs().into_iter().collect())
+    Ok(serde_json::from_slice(&view.pieces.concat()).ok())
+}
+
+/// What must not make room for anything else.
+fn wanted(node: &str, needs: &BTreeSet<Need>) -> Wanted {
+    let object = |need: &Need| match need {
+        Need::Object(resource, namespace, name) => {
+            Some((Resource::new("", "v1", resource), ObjectKey::new(namespace, name)))
+        }
+        Need::Token { .. } => None,
+    };
+    Wanted {
+        lists: lists(node).into_iter().map(|(_, list)| list).collect(),
+        objects: needs.iter().filter_map(object).collect(),
+    }
 }
 
 fn kind(need: &Need) -> &'static str {

@@ -9,7 +9,7 @@ mod changes;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::sync::{Notify, watch};
@@ -96,6 +96,10 @@ struct Inner {
     /// Since when the cloud is known to have come to `version`.
     reached: Instant,
     used: Instant,
+    /// When it was last used before the start, in Unix seconds, unless it was used since.
+    used_before: Option<i64>,
+    /// A use that the store was not told of.
+    unnoted: bool,
     live_since: Instant,
     reflecting: bool,
     followed: bool,
@@ -126,6 +130,8 @@ impl Collection {
             observed_at: record.observed_at,
             reached: clock::monotonic(),
             used: clock::monotonic(),
+            used_before: Some(record.used_at),
+            unnoted: false,
             live_since: clock::monotonic(),
             reflecting: false,
             followed: record.state == CollectionState::Live,
@@ -310,7 +316,23 @@ impl Collection {
 
     /// Notes a use.
     pub fn touch(&self) {
-        self.lock().used = clock::monotonic();
+        let mut inner = self.lock();
+        (inner.used, inner.used_before, inner.unnoted) = (clock::monotonic(), None, true);
+    }
+
+    /// For how long nobody has used it, also before the start, as far as the dates can be trusted.
+    pub fn idle(&self) -> Duration {
+        let inner = self.lock();
+        let before =
+            inner.used_before.and_then(clock::seconds_since).map_or(Duration::ZERO, Duration::from_secs);
+        inner.used.elapsed().max(before)
+    }
+
+    /// When it was last used, in Unix seconds, unless that was said before.
+    pub fn take_use(&self) -> Option<i64> {
+        let mut inner = self.lock();
+        let ago = i64::try_from(inner.used.elapsed().as_secs()).unwrap_or(i64::MAX);
+        std::mem::take(&mut inner.unnoted).then(|| clock::unix().saturating_sub(ago))
     }
 
     /// The local writes over it, the version of the view that they give, and that of the cloud's state under them.

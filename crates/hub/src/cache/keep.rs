@@ -16,7 +16,7 @@ use yurt_store::{Change, CollectionRecord, CollectionState, Document, Fetched, R
 
 use super::collection::{Collection, Upstream};
 use super::lately::Note;
-use super::{Cache, FrontError, MAX_COLLECTIONS};
+use super::{Cache, FrontError};
 use crate::clock;
 use crate::cloud::Identity;
 
@@ -148,8 +148,6 @@ impl Cache {
                     return Err(NotKept::Older);
                 }
             }
-        } else if self.registry.len() >= MAX_COLLECTIONS {
-            return Err(NotKept::TooMany);
         }
         if is_metadata(&list.header.type_meta) != key.representation.metadata_only
             || list.header.type_meta.kind == "Table"
@@ -159,6 +157,12 @@ impl Cache {
         let rows = rows_of(&key, &list)?;
         if !self.connectivity.reachable() {
             return Err(NotKept::LinkLost);
+        }
+        match &held {
+            // Who lists it uses it; what a reflector lists nobody may have asked for.
+            Some(held) if state == CollectionState::Snapshot => held.touch(),
+            Some(_) => {}
+            None => self.make_room().await?,
         }
         let node_owned = identity.is_node() || held.as_ref().is_some_and(|h| h.node_owned());
         // A whole list where a reflector works is as good as its own.
@@ -215,6 +219,7 @@ impl Cache {
                     node_owned,
                 };
                 let held = self.registry.insert(&record).ok_or(NotKept::Undecodable)?;
+                held.touch();
                 self.cover_new(&held).await?;
                 self.endpoints.look_again();
                 Ok(held)

@@ -23,7 +23,10 @@ mod reflector;
 mod registry;
 pub mod ring;
 mod room;
+mod spare;
+mod uses;
 pub mod version;
+mod wanted;
 mod watch;
 pub mod write;
 
@@ -44,6 +47,7 @@ pub use reflector::History;
 pub(crate) use reflector::percent;
 pub use registry::{Filling, Registry};
 pub use room::{Room, Share};
+pub use wanted::Wanted;
 pub use watch::{Served, WatchPlan, WatchRequest};
 
 use crate::cloud::Cloud;
@@ -54,9 +58,6 @@ use crate::tasks::{self, Shutdown};
 use grants::Grants;
 use lately::Lately;
 use write::Overlay;
-
-/// Collections that may be held at once; further ones are passed through, not kept.
-pub const MAX_COLLECTIONS: usize = 1024;
 
 /// What the start found in the store.
 #[derive(Clone, Debug)]
@@ -81,6 +82,8 @@ pub struct Cache {
     pub overlay: Overlay,
     /// What Services' endpoints have to follow.
     pub endpoints: Endpoints,
+    /// What a boot without the cloud would ask for.
+    pub needed: wanted::Needed,
     /// The memory for answers that are to be kept.
     pub room: Room,
     /// The cloud's time.
@@ -121,6 +124,7 @@ impl Cache {
             grants: Grants::new(front.clone()),
             overlay: Overlay::default(),
             endpoints: Endpoints::default(),
+            needed: wanted::Needed::default(),
             room: Room::default(),
             history: History::default(),
             found,
@@ -150,6 +154,7 @@ impl Cache {
         cache.resume(&records);
         let abandoning = Arc::clone(&cache).abandon_the_unfollowed();
         tasks::spawn("abandon", tasks::Failure::Local, abandoning);
+        tasks::spawn("uses", tasks::Failure::Local, Arc::clone(&cache).note_uses_for_ever());
         Ok(cache)
     }
 
@@ -185,6 +190,7 @@ impl Cache {
         if !self.connectivity.online() {
             return;
         }
+        self.keep_places_free().await;
         match self.front.write(|w| w.collect_garbage(crate::clock::unix())).await {
             Ok(report) => tracing::debug!(?report, "collected garbage"),
             Err(error) => tracing::warn!(%error, "garbage cannot be collected"),

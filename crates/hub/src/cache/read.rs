@@ -356,8 +356,11 @@ pub(super) fn convertible(
     wanted.iter().find(|w| respond::can_write(held, **w, kind)).copied()
 }
 
+/// One for another name is not even looked at: that would be a use of it, of all that there ever were.
 fn may_contain(collection: &Collection, key: &ObjectKey) -> bool {
-    collection.key().namespace.as_ref().is_none_or(|n| *n == key.namespace)
+    let held = collection.key();
+    let named = held.fields.strip_prefix("metadata.name=").filter(|fields| !fields.contains(','));
+    held.namespace.as_ref().is_none_or(|n| *n == key.namespace) && named.is_none_or(|name| name == key.name)
 }
 
 /// Whether the object would be in the collection if it existed: no selector, or one for its name.

@@ -49,6 +49,11 @@ impl Registry {
         }
     }
 
+    /// Whether this very collection is held.
+    pub fn holds(&self, collection: &Arc<Collection>) -> bool {
+        self.get(collection.key()).is_some_and(|held| Arc::ptr_eq(&held, collection))
+    }
+
     /// All collections of one resource.
     pub fn of(&self, resource: &Resource) -> Vec<Arc<Collection>> {
         let all = self.0.read().unwrap_or_else(PoisonError::into_inner);

@@ -100,6 +100,8 @@ impl Cache {
             let (collection, id) = (Arc::clone(&candidate.collection), candidate.collection.id());
             match self.watch_in(candidate, &asked).await {
                 Err(FrontError::Store(StoreError::NoCollection)) => self.evicted(&collection, id),
+                // Its room went to another one meanwhile.
+                Ok(WatchPlan::Served(served)) if !self.registry.holds(&served.collection) => {}
                 planned => return planned,
             }
         }

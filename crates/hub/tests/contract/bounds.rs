@@ -66,12 +66,16 @@ async fn events_that_the_ring_dropped_are_forgotten() {
     assert_eq!(source(&answer), "cloud", "it does not wait behind an entry that is not there");
 }
 
-/// Grants of a user on disk.
-fn grants(cluster: &Cluster, user: &str) -> i64 {
+/// A number in the store, read beside the hub.
+fn stored(cluster: &Cluster, sql: &str) -> i64 {
     let file = cluster.hub.options.root.join("cache/store.db");
     let store = Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
-    let sql = "SELECT count(*) FROM remembered WHERE what = 'grant' AND owner = ?1";
-    store.query_row(sql, [user], |row| row.get(0)).unwrap()
+    store.query_row(sql, [], |row| row.get(0)).unwrap()
+}
+
+/// Grants of a user on disk.
+fn grants(cluster: &Cluster, user: &str) -> i64 {
+    stored(cluster, &format!("SELECT count(*) FROM remembered WHERE what = 'grant' AND owner = '{user}'"))
 }
 
 /// A node that runs Jobs has a new pod name every minute, for years.
@@ -100,4 +104,48 @@ async fn the_kubelet_may_read_its_pods_without_a_grant_for_each() {
     assert_eq!(grants(&cluster, user), before + 1);
     let again = node(&cluster).get(&format!("{PODS}/{}", job(7))).await.unwrap().expect(200);
     assert!(source(&again).starts_with("cache"), "and may read them all offline");
+}
+
+/// P9: a node sees ever new names, for years. What nobody uses any more makes room; what its pods need stays.
+#[tokio::test]
+async fn the_newest_collections_have_a_place_however_many_there_were() {
+    const NAMES: usize = 1100;
+    let cluster = with_pods().await;
+    let kubelet = node(&cluster);
+    let named =
+        |name: &str| format!("/api/v1/namespaces/default/configmaps?fieldSelector=metadata.name%3D{name}");
+    let needed = named(&objects::config_of("web"));
+    cluster.api.create(objects::config_map("default", &objects::config_of("web"), &[("mode", "edge")]));
+    kubelet.get(&needed).await.unwrap().expect(200);
+    let ann = reader(&cluster, "ann", &["configmaps"]);
+    let bob = reader(&cluster, "bob", &["configmaps"]);
+    bob.get(&named("c-first")).await.unwrap().expect(200);
+    for n in 0..NAMES {
+        ann.get(&named(&format!("c-{n}"))).await.unwrap().expect(200);
+    }
+    until_metric(&cluster, "collections", |n| n == 1024).await;
+    until_metric(&cluster, "collections_let_go_total", |n| n as usize >= NAMES - 1024).await;
+    cut(&cluster).await;
+    ann.get(&named(&format!("c-{}", NAMES - 1))).await.unwrap().expect(200);
+    not_held(&bob.get(&named("c-first")).await.unwrap(), "the one that nobody used for longest");
+    let held = kubelet.get(&needed).await.unwrap().expect(200);
+    assert_eq!(names(&held), [objects::config_of("web")], "older still, but of the node");
+}
+
+/// A collection in which nothing happens goes on from the last bookmark, not from its list.
+#[tokio::test]
+async fn a_quiet_collection_is_resumed_from_its_last_bookmark() {
+    let mut cluster = online().await;
+    let ann = reader(&cluster, "ann", &["services"]);
+    let list = ann.get("/api/v1/services").await.unwrap().expect(200);
+    let from = version(&list.json());
+    cluster.api.create(objects::config_map("default", "elsewhere", &[]));
+    let watch = format!("/api/v1/services?watch=true&allowWatchBookmarks=true&resourceVersion={from}");
+    let _stream = ann.watch(&watch, JSON).await.unwrap();
+    let sql = "SELECT max(rv) FROM collections WHERE resource = 'services'";
+    eventually("the bookmark is on disk", async || stored(&cluster, sql) > from as i64).await;
+    cluster.hub.crash_and_restart().await;
+    let held = collections(&status(&cluster).await, &["services"]);
+    let resumed: u64 = held[0]["resourceVersion"].as_str().unwrap().parse().unwrap();
+    assert!(resumed > from, "{resumed} after a list of {from}");
 }

@@ -45,9 +45,9 @@ impl Writer {
         Arc::clone(&self.evicted)
     }
 
-    /// Removes the least recently used snapshots, fetched objects and documents until the store holds at most
-    /// [`crate::Options::max_bytes`]. Never removes other collections, those the node owns, the journal, its
-    /// conflicts, or tokens. The file does not shrink; its free pages are used again.
+    /// Removes the least recently used snapshots, frozen collections, fetched objects and documents until the store
+    /// holds at most [`crate::Options::max_bytes`]. Never removes live collections, those the node owns, the journal,
+    /// its conflicts, or tokens. The file does not shrink; its free pages are used again.
     ///
     /// # Errors
     /// What the disk says. What was removed before the error stays removed.
@@ -94,7 +94,8 @@ impl Writer {
     fn candidates(&self, now: i64) -> Result<Vec<Candidate>> {
         let mut all: Vec<(i64, Candidate)> = Vec::new();
         let shared = self.shared.lock().clone();
-        let collections = "SELECT id, used_at FROM collections WHERE node_owned = 0 AND state = 'snapshot'";
+        let collections = "SELECT id, used_at FROM collections
+            WHERE node_owned = 0 AND state IN ('snapshot', 'frozen')";
         for row in pairs(&self.conn, collections)? {
             let used_at = shared.get(&row.0).map_or(row.1, |f| f.used_at);
             all.push((used_at, Candidate::Collection(row.0)));

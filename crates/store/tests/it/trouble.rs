@@ -89,7 +89,7 @@ fn a_refusing_disk_is_named_and_recovered_from() {
 #[test]
 fn the_store_makes_room_for_what_is_newer_and_keeps_what_is_needed() {
     use crate::samples::{header, key, options};
-    use yurt_store::CollectionState::{Frozen, Snapshot};
+    use yurt_store::CollectionState::{Frozen, Live, Snapshot};
     let dir = tempfile::tempdir().unwrap();
     let mut options = options(dir.path());
     options.max_bytes = 400_000;
@@ -99,15 +99,15 @@ fn the_store_makes_room_for_what_is_newer_and_keeps_what_is_needed() {
         store.writer.replace(&key(resource), &header(1), state, node_owned, now, &rows).map(|r| r.0)
     };
     let owned = put("pods", Snapshot, true, 1).unwrap();
-    let frozen = put("nodes", Frozen, false, 2).unwrap();
-    let old = put("services", Snapshot, false, 3).unwrap();
+    let live = put("nodes", Live, false, 2).unwrap();
+    let old = put("services", Frozen, false, 3).unwrap();
     let new = put("endpoints", Snapshot, false, 4).unwrap();
     let held = |reader: &yurt_store::Reader| -> Vec<_> {
         reader.collections().unwrap().into_iter().map(|c| c.id).collect()
     };
-    assert_eq!(held(&store.reader), [owned, frozen, new], "{old:?} was the least recently used");
+    assert_eq!(held(&store.reader), [owned, live, new], "{old:?} was the least recently used");
     let mut put = |resource: &str, rows: &[_]| {
-        store.writer.replace(&key(resource), &header(1), Frozen, false, 5, rows).map(|r| r.0)
+        store.writer.replace(&key(resource), &header(1), Live, false, 5, rows).map(|r| r.0)
     };
     put("secrets", &rows).unwrap();
     let too_much = put("events", &rows).unwrap_err();

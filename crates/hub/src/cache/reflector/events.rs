@@ -90,12 +90,22 @@ impl Reflector {
             }
         }
         if changes.is_empty() {
-            self.collection.progress(version);
+            self.bookmark(version).await;
             return Ok(());
         }
         let (cache, collection) = (Arc::clone(&self.cache), Arc::clone(&self.collection));
         let storing = async move { store_and_tell(&cache, &collection, changes, received, version).await };
         Ok(self.to_its_end(storing).await??)
+    }
+
+    /// Nothing changed up to `version`. Not in the store, it costs a repetition after a power cut, nothing more.
+    async fn bookmark(&self, version: u64) {
+        self.collection.progress(version);
+        if self.cache.connectivity.reachable() {
+            let (id, version) = (self.collection.id(), self.collection.version());
+            let now = crate::clock::unix();
+            let _ = self.cache.front.write(move |w| w.progress(id, version, now)).await;
+        }
     }
 
     /// Stores and tells in a task of its own: cut short between the two, an event would be in the store and
