@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use serde_json::Value;
-use yurt_testkit::apiserver::Options;
+use yurt_testkit::apiserver::{Fault, Options};
 use yurt_testkit::cluster::Cluster;
 use yurt_testkit::kubelet::{Kubelet, KubeletOptions};
 use yurt_testkit::objects;
 
 use crate::bed::*;
+use crate::kubelet::report;
 
 fn condition(cluster: &Cluster) -> Option<Value> {
     let node = cluster.api.get("nodes", "", NODE)?;
@@ -35,10 +36,8 @@ async fn until_said(cluster: &Cluster, wanted: &str) {
         .unwrap_or_else(|_| panic!("not within {bound:?}: {wanted:?}, but {:?}", said(cluster)));
 }
 
-/// True only when all is held that the pods need; a pod whose Secret the hub never saw makes it False; what is written
-/// is written once.
-#[tokio::test]
-async fn the_node_says_whether_it_could_boot_alone() {
+/// A node with one pod, of which all is held.
+async fn ready() -> (Cluster, Kubelet) {
     let mut cluster = Cluster::prepare(NODE, Options::default()).await;
     for object in objects::pod_with_volumes("default", "web", NODE) {
         cluster.api.create(object);
@@ -50,6 +49,14 @@ async fn the_node_says_whether_it_could_boot_alone() {
     kubelet.boot();
     kubelet.wait_running(1, SOON).await.unwrap();
     until_said(&cluster, "True Ready").await;
+    (cluster, kubelet)
+}
+
+/// True only when all is held that the pods need; a pod whose Secret the hub never saw makes it False; what is written
+/// is written once.
+#[tokio::test]
+async fn the_node_says_whether_it_could_boot_alone() {
+    let (mut cluster, mut kubelet) = ready().await;
     assert_eq!(status(&cluster).await["autonomy"]["status"], "True");
 
     // A pod that the kubelet has not fetched everything for.
@@ -65,4 +72,18 @@ async fn the_node_says_whether_it_could_boot_alone() {
     until_link(&cluster, "Online").await;
     eventually("it has looked again", async || status(&cluster).await["autonomy"]["status"] == "False").await;
     assert_eq!(condition(&cluster).unwrap()["lastTransitionTime"], since);
+}
+
+/// What the cloud has refused of the node's writes makes it Unknown, though all is held.
+#[tokio::test]
+async fn a_conflict_is_no_certainty() {
+    let (cluster, mut kubelet) = ready().await;
+    kubelet.power_cut();
+    cut(&cluster).await;
+    report(&node(&cluster), "web", "Failed").await;
+    cluster.api.fault(Fault::Fail(422, "Invalid"), |method, path| {
+        method == "PATCH" && path.contains("/pods/web/status")
+    });
+    mend(&cluster).await;
+    until_said(&cluster, "Unknown JournalConflicts the cloud refused 1 of the node's writes").await;
 }

@@ -115,6 +115,8 @@ async fn who_has_a_token_is_served_before_the_node_has_a_certificate() {
     ask_often(&cluster).await;
     assert_eq!(status(&cluster.hub).await["connectivity"]["state"], "Online");
     assert!(lines_with(&cluster, "connectivity") == 0 && !cluster.hub.log().contains("Suspect"));
+    let said = status(&cluster.hub).await["autonomy"].clone();
+    assert_eq!((&said["status"], &said["reason"]), (&json!("False"), &json!("CredentialMissing")), "{said}");
     fs::write(&own.key_file, &own.key_pem).unwrap();
     fs::write(&own.cert_file, &own.cert_pem).unwrap();
     let node = cluster.node_client(Protocol::Http2);
