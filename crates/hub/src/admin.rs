@@ -207,7 +207,7 @@ impl Admin {
         ]
     }
 
-    async fn gauges(&self) -> [(&'static str, u64); 14] {
+    async fn gauges(&self) -> [(&'static str, u64); 15] {
         let figures = self.cache.front.read(|r| Ok((r.journal_figures()?, r.remembered_figures()?)));
         let (journal, remembered) = figures.await.unwrap_or_default();
         let state = self.connectivity.now().state;
@@ -227,6 +227,7 @@ impl Admin {
             ("being_kept", self.cache.room.being_kept()),
             ("fetched_objects", remembered.fetched),
             ("known_tokens", remembered.principals),
+            ("vaulted_tokens", remembered.tokens),
             ("grants", remembered.grants),
             ("store_set_aside", u64::from(matches!(self.cache.found.report, OpenReport::Damaged { .. }))),
         ]

@@ -37,4 +37,4 @@ pub use records::{
     Fetched, Grant, Kept, KnownPrincipal, NewEntry, Operation, Replaced, Row, VaultedToken,
 };
 pub use seal::SealKey;
-pub use writer::{GcReport, Writer};
+pub use writer::{GcReport, TokenUse, Writer};

@@ -128,6 +128,11 @@ pub enum Need {
 }
 
 impl PodList {
+    /// The uids of all of them.
+    pub fn uids(&self) -> BTreeSet<String> {
+        self.items.iter().map(|pod| pod.metadata.uid.clone()).collect()
+    }
+
     /// Everything that those of the pods need that are not over (`pkg/kubelet/util/manager`: what a kubelet
     /// registers for a pod; `pkg/volume/projected`).
     pub fn needs(&self) -> BTreeSet<Need> {

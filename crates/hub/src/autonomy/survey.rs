@@ -36,7 +36,7 @@ pub async fn survey(cache: &Cache, credentials: &Credentials) -> Result<Facts, F
                 missing.count(kind(need));
             }
         }
-        cache.needed.put(wanted(cache.node_name(), &needs));
+        cache.needed.put(wanted(cache.node_name(), &pods, &needs));
     }
     let now = clock::unix();
     let conflicts = cache.front.read(|r| r.conflicts()).await?;
@@ -86,7 +86,7 @@ async fn pods(cache: &Cache) -> Result<Option<PodList>, FrontError> {
 }
 
 /// What must not make room for anything else.
-fn wanted(node: &str, needs: &BTreeSet<Need>) -> Wanted {
+fn wanted(node: &str, pods: &PodList, needs: &BTreeSet<Need>) -> Wanted {
     let object = |need: &Need| match need {
         Need::Object(resource, namespace, name) => {
             Some((Resource::new("", "v1", resource), ObjectKey::new(namespace, name)))
@@ -96,6 +96,7 @@ fn wanted(node: &str, needs: &BTreeSet<Need>) -> Wanted {
     Wanted {
         lists: lists(node).into_iter().map(|(_, list)| list).collect(),
         objects: needs.iter().filter_map(object).collect(),
+        pods: pods.uids(),
     }
 }
 

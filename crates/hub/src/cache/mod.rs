@@ -191,12 +191,24 @@ impl Cache {
             return;
         }
         self.keep_places_free().await;
+        self.forget_tokens().await;
         match self.front.write(|w| w.collect_garbage(crate::clock::unix())).await {
             Ok(report) => tracing::debug!(?report, "collected garbage"),
             Err(error) => tracing::warn!(%error, "garbage cannot be collected"),
         }
         if let Err(error) = self.forget_evicted().await {
             tracing::warn!(%error, "what is held cannot be compared with the store");
+        }
+    }
+
+    /// Forgets the tokens that no pod will ask for again, as far as the node's pods are known.
+    async fn forget_tokens(&self) {
+        let Some(wanted) = self.needed.now() else { return };
+        let forget = move |w: &mut yurt_store::Writer| {
+            w.forget_tokens(crate::clock::unix(), &|answer| wanted.of_token(answer))
+        };
+        if let Err(error) = self.front.write(forget).await {
+            tracing::warn!(%error, "tokens of pods that are gone cannot be forgotten");
         }
     }
 

@@ -8,6 +8,8 @@ use crate::error::Result;
 pub struct RememberedFigures {
     /// Single objects, one for each form that was read.
     pub fetched: u64,
+    /// Tokens that can be given out again.
+    pub tokens: u64,
     /// Tokens whose owner is known.
     pub principals: u64,
     /// What callers were allowed.
@@ -22,11 +24,13 @@ impl Reader {
     pub fn remembered_figures(&self) -> Result<RememberedFigures> {
         let sql = "SELECT (SELECT count(*) FROM fetched),
             (SELECT count(*) FROM remembered WHERE what = 'principal'),
-            (SELECT count(*) FROM remembered WHERE what = 'grant')";
+            (SELECT count(*) FROM remembered WHERE what = 'grant'),
+            (SELECT count(*) FROM remembered WHERE what = 'token')";
         let count = |r: &rusqlite::Row<'_>, at| r.get(at).map(i64::cast_unsigned);
         let mut find = self.conn.prepare_cached(sql)?;
         Ok(find.query_row([], |r| {
-            Ok(RememberedFigures { fetched: count(r, 0)?, principals: count(r, 1)?, grants: count(r, 2)? })
+            let (fetched, principals, grants) = (count(r, 0)?, count(r, 1)?, count(r, 2)?);
+            Ok(RememberedFigures { fetched, principals, grants, tokens: count(r, 3)? })
         })?)
     }
 }

@@ -13,7 +13,7 @@ use crate::records::CollectionId;
 const REMEMBERED_MAX: i64 = 10_000;
 
 /// A date before this (2020-01-01 UTC, Unix seconds) was written under a clock that nobody had set.
-const PLAUSIBLE_FROM: i64 = 1_577_836_800;
+pub(super) const PLAUSIBLE_FROM: i64 = 1_577_836_800;
 
 /// What garbage collection did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -21,6 +21,7 @@ pub use gc::GcReport;
 pub(crate) use journal::park_in;
 pub(crate) use sequence::Sequence;
 pub(crate) use transaction::{Durability, Effects, Session};
+pub use vault::TokenUse;
 
 use crate::error::Result;
 use crate::open::Limits;

@@ -2,10 +2,27 @@
 
 use rusqlite::params;
 
-use super::{Durability, Writer};
+use super::gc::PLAUSIBLE_FROM;
+use super::{Durability, Session, Writer};
 use crate::error::Result;
 use crate::records::{Grant, KnownPrincipal, VaultedToken};
 use crate::remembered::{self, Key, What};
+
+/// How many tokens are kept, but for those that somebody needs.
+const TOKENS_MAX: u64 = 10_000;
+/// How long the token of a pod that is gone is kept after it was given out, in seconds.
+const GONE_KEPT_SECONDS: i64 = 24 * 3600;
+
+/// What somebody who knows the node's pods says of a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TokenUse {
+    /// It is of a pod that is there.
+    Needed,
+    /// It is of a pod that is gone.
+    Gone,
+    /// Nobody can say.
+    Unknown,
+}
 
 impl Writer {
     /// Keeps the token in the place of the slot's last one. On disk (fsync) before this returns.
@@ -60,6 +77,23 @@ impl Writer {
         self.remember(Durability::Process, &Key::new(What::Review, "", *key), now, body)
     }
 
+    /// Forgets the tokens of pods that are gone, a day after they were given out, and beyond 10,000 the oldest that
+    /// are not needed. `says` is told the bodies of tokens. Returns how many were forgotten.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn forget_tokens(&mut self, now: i64, says: &dyn Fn(&[u8]) -> TokenUse) -> Result<u64> {
+        self.transact(Durability::Process, |session, effects| {
+            let forgotten = tokens_to_forget(session, now, says)?;
+            let mut forget = session.conn.prepare_cached("DELETE FROM remembered WHERE id = ?1")?;
+            for id in &forgotten {
+                forget.execute([id])?;
+                effects.pages += 3;
+            }
+            Ok(forgotten.len() as u64)
+        })
+    }
+
     fn remember(&mut self, durability: Durability, key: &Key, at: i64, body: &[u8]) -> Result<()> {
         self.transact(durability, |session, effects| {
             effects.wrote(body.len());
@@ -83,4 +117,33 @@ impl Writer {
             Ok(())
         })
     }
+}
+
+/// Looks at the oldest first, and only as far as something may go. A date of no clock counts as new.
+fn tokens_to_forget(session: &Session<'_>, now: i64, says: &dyn Fn(&[u8]) -> TokenUse) -> Result<Vec<i64>> {
+    let count = "SELECT count(*) FROM remembered WHERE what = 'token'";
+    let count: i64 = session.conn.prepare_cached(count)?.query_row([], |r| r.get(0))?;
+    let mut beyond = count.cast_unsigned().saturating_sub(TOKENS_MAX);
+    let mut all = session.conn.prepare_cached(
+        "SELECT id, key, observed_at, body FROM remembered WHERE what = 'token'
+         ORDER BY observed_at < ?1, observed_at, id",
+    )?;
+    let mut rows = all.query([PLAUSIBLE_FROM])?;
+    let mut forgotten = Vec::new();
+    while let Some(row) = rows.next()? {
+        let (id, key, at, sealed): (i64, Vec<u8>, i64, Vec<u8>) =
+            (row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?);
+        let old = at >= PLAUSIBLE_FROM && at < now.saturating_sub(GONE_KEPT_SECONDS);
+        if !old && beyond == 0 {
+            break;
+        }
+        // One that does not open is of no use to anybody.
+        let body = session.sealer.open(&Key::new(What::Token, "", key).place(at), &sealed).ok();
+        let said = body.as_deref().and_then(|b| b.get(8..)).map_or(TokenUse::Gone, says);
+        if (old && said == TokenUse::Gone) || (beyond > 0 && said != TokenUse::Needed) {
+            forgotten.push(id);
+            beyond = beyond.saturating_sub(1);
+        }
+    }
+    Ok(forgotten)
 }

@@ -273,6 +273,69 @@ fn the_vault_gives_back_what_it_was_given() {
     assert!(store.reader.grants(&grant.user).unwrap().is_empty());
 }
 
+/// P9, P7: years of Jobs leave no tokens behind; a pod that is there keeps its own however many there are.
+#[test]
+fn tokens_of_pods_that_are_gone_are_forgotten() {
+    use yurt_store::TokenUse;
+    const NOW: i64 = 1_800_000_000;
+    const DAY: i64 = 24 * 3600;
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = open(dir.path());
+    let slot = |n: u32| {
+        let mut slot = [0; 32];
+        slot[..4].copy_from_slice(&n.to_le_bytes());
+        slot
+    };
+    let mut put = |n: u32, body: &str, observed_at: i64| {
+        let token = VaultedToken { slot: slot(n), expires_at: 9, body: body.into(), observed_at };
+        store.writer.put_token(&token).unwrap();
+    };
+    put(0, "needed", NOW - 9 * DAY);
+    put(1, "gone", NOW - 2 * DAY);
+    put(2, "gone", NOW - 60);
+    put(3, "anybody's", NOW - 2 * DAY);
+    put(4, "gone", 12);
+    let says = |body: &[u8]| match body {
+        b"needed" => TokenUse::Needed,
+        b"gone" => TokenUse::Gone,
+        _ => TokenUse::Unknown,
+    };
+    assert_eq!(store.writer.forget_tokens(NOW, &says).unwrap(), 1);
+    let held: Vec<bool> = (0..5).map(|n| store.reader.token(&slot(n)).unwrap().is_some()).collect();
+    assert_eq!(held, [true, false, true, true, true], "a date of no clock says nothing");
+    assert_eq!(store.writer.forget_tokens(12, &says).unwrap(), 0, "nor does the time of no clock");
+}
+
+/// The bound on tokens: the oldest go first, never those of pods that are there.
+#[test]
+fn tokens_are_bounded() {
+    use yurt_store::TokenUse;
+    const NOW: i64 = 1_800_000_000;
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = open(dir.path());
+    let token = |n: u8| VaultedToken {
+        slot: [n; 32],
+        expires_at: 9,
+        body: vec![n],
+        observed_at: NOW - 100 + i64::from(n),
+    };
+    (0..3).for_each(|n| store.writer.put_token(&token(n)).unwrap());
+    drop(store);
+    // As many as the bound, younger than those: written beside the store, which makes an fsync for each.
+    let file = dir.path().join("store/store.db");
+    let beside = rusqlite::Connection::open(file).unwrap();
+    let more = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 9999)
+        INSERT INTO remembered (what, owner, key, observed_at, body)
+        SELECT 'token', '', randomblob(32), ?1, x'00' FROM n";
+    beside.execute(more, [NOW]).unwrap();
+    drop(beside);
+    let mut store = open(dir.path());
+    let says = |body: &[u8]| if body == [0] { TokenUse::Needed } else { TokenUse::Unknown };
+    assert_eq!(store.writer.forget_tokens(NOW, &says).unwrap(), 2);
+    let held: Vec<bool> = (0..3).map(|n| store.reader.token(&[n; 32]).unwrap().is_some()).collect();
+    assert_eq!(held, [true, false, false], "the oldest that nobody needs went");
+}
+
 #[test]
 fn a_second_opener_is_refused_and_nobody_else_may_read() {
     let dir = tempfile::tempdir().unwrap();
