@@ -7,6 +7,7 @@
 mod condition;
 mod needs;
 mod survey;
+mod volumes;
 mod worker;
 
 pub use condition::Verdict;

@@ -1,8 +1,9 @@
 //! What the pods of a node need from the API to start, read from their specs. Pure.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 /// A list of pods, as far as it matters here.
 #[derive(Debug, Default, Deserialize)]
@@ -23,6 +24,8 @@ struct Pod {
 #[serde(default)]
 struct Metadata {
     namespace: String,
+    name: String,
+    annotations: BTreeMap<String, String>,
     uid: String,
 }
 
@@ -51,9 +54,25 @@ struct Named {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 struct Volume {
+    name: String,
     secret: Option<SecretVolume>,
     config_map: Option<Named>,
     projected: Option<Projected>,
+    persistent_volume_claim: Option<Claim>,
+    ephemeral: Option<IgnoredAny>,
+    csi: Option<CsiVolume>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Claim {
+    claim_name: String,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct CsiVolume {
+    node_publish_secret_ref: Option<Named>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -112,7 +131,7 @@ struct EnvFrom {
 /// One thing that some pod needs.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Need {
-    /// `secrets` or `configmaps`, namespace, name.
+    /// A core resource, namespace (empty where there is none), name.
     Object(&'static str, String, String),
     /// A token.
     Token {
@@ -134,10 +153,15 @@ impl PodList {
     }
 
     /// Everything that those of the pods need that are not over (`pkg/kubelet/util/manager`: what a kubelet
-    /// registers for a pod; `pkg/volume/projected`).
+    /// registers for a pod; `pkg/volume/projected`; `pkg/kubelet/volumemanager`). A mirror pod, which a node makes
+    /// itself, needs nothing and opens nothing to the node
+    /// (`plugin/pkg/auth/authorizer/node/graph.go`, `AddPod`).
     pub fn needs(&self) -> BTreeSet<Need> {
-        let over = |pod: &&Pod| !matches!(pod.status.phase.as_str(), "Succeeded" | "Failed");
-        self.items.iter().filter(over).flat_map(Pod::needs).collect()
+        let counts = |pod: &&Pod| {
+            !matches!(pod.status.phase.as_str(), "Succeeded" | "Failed")
+                && !pod.metadata.annotations.contains_key("kubernetes.io/config.mirror")
+        };
+        self.items.iter().filter(counts).flat_map(Pod::needs).collect()
     }
 }
 
@@ -152,10 +176,14 @@ impl Pod {
         };
         let name = |named: &Option<Named>| named.as_ref().map(|n| n.name.clone());
         let (mut secrets, mut maps) = (Vec::new(), Vec::new());
+        for volume in &self.spec.volumes {
+            object("persistentvolumeclaims", self.claim(volume).as_deref());
+        }
         secrets.extend(self.spec.image_pull_secrets.iter().map(|s| Some(s.name.clone())));
         for volume in &self.spec.volumes {
             secrets.push(volume.secret.as_ref().map(|s| s.secret_name.clone()));
             maps.push(name(&volume.config_map));
+            secrets.push(volume.csi.as_ref().and_then(|csi| name(&csi.node_publish_secret_ref)));
         }
         for source in self.sources() {
             secrets.push(name(&source.secret));
@@ -177,6 +205,13 @@ impl Pod {
         let tokens: Vec<Need> = tokens.map(|token| self.token(token)).collect();
         needs.extend(tokens);
         needs
+    }
+
+    /// The claim behind a volume; that of a generic ephemeral one is made for it
+    /// (`k8s.io/component-helpers/storage/ephemeral`, `VolumeClaimName`).
+    fn claim(&self, volume: &Volume) -> Option<String> {
+        let made = volume.ephemeral.as_ref().map(|_| format!("{}-{}", self.metadata.name, volume.name));
+        volume.persistent_volume_claim.as_ref().map(|claim| claim.claim_name.clone()).or(made)
     }
 
     fn sources(&self) -> impl Iterator<Item = &Source> {
@@ -214,7 +249,10 @@ mod tests {
                         {"secret": {"name": "ps"}}, {"configMap": {"name": "pc"}}, {"downwardAPI": {}},
                         {"serviceAccountToken": {"audience": "x", "path": "t"}}
                     ]}},
-                    {"name": "d", "emptyDir": {}}
+                    {"name": "d", "emptyDir": {}},
+                    {"name": "e", "persistentVolumeClaim": {"claimName": "data"}},
+                    {"name": "scratch", "ephemeral": {"volumeClaimTemplate": {"spec": {}}}},
+                    {"name": "f", "csi": {"driver": "x", "nodePublishSecretRef": {"name": "cs"}}}
                 ],
                 "containers": [{"name": "c", "env": [{"name": "e", "valueFrom": {"secretKeyRef": {"name": "es", "key": "k"}}}]}],
                 "initContainers": [{"name": "i", "envFrom": [{"configMapRef": {"name": "ec"}}]}]
@@ -223,7 +261,10 @@ mod tests {
         let mut over = pod.clone();
         over["spec"]["imagePullSecrets"] = json!([{"name": "of-a-pod-that-is-over"}]);
         over["status"] = json!({"phase": "Succeeded"});
-        let list: PodList = serde_json::from_value(json!({"items": [pod, over]})).unwrap();
+        let mut mirror = pod.clone();
+        mirror["spec"]["imagePullSecrets"] = json!([{"name": "what-only-others-may-read"}]);
+        mirror["metadata"]["annotations"] = json!({"kubernetes.io/config.mirror": "x"});
+        let list: PodList = serde_json::from_value(json!({"items": [pod, over, mirror]})).unwrap();
         let object = |resource, name: &str| Need::Object(resource, "d".into(), name.into());
         let token = Need::Token {
             namespace: "d".into(),
@@ -232,7 +273,8 @@ mod tests {
             uid: "u".into(),
         };
         let mut expected: BTreeSet<Need> = ["ec", "pc", "vc"].map(|n| object("configmaps", n)).into();
-        expected.extend(["es", "ps", "pull", "vs"].map(|n| object("secrets", n)));
+        expected.extend(["cs", "es", "ps", "pull", "vs"].map(|n| object("secrets", n)));
+        expected.extend(["data", "p-scratch"].map(|n| object("persistentvolumeclaims", n)));
         expected.insert(token);
         assert_eq!(list.needs(), expected);
     }

@@ -10,6 +10,7 @@ use yurt_api::resource::Resource;
 
 use super::condition::Facts;
 use super::needs::{Need, PodList};
+use super::volumes::add_volumes;
 use crate::cache::filter::cover;
 use crate::cache::{Cache, FrontError, ListAnswer, ObjectAnswer, Scope, Wanted};
 use crate::clock;
@@ -30,13 +31,16 @@ pub async fn survey(cache: &Cache, credentials: &Credentials) -> Result<Facts, F
         }
     }
     if let Some(pods) = pods(cache).await? {
-        let needs = pods.needs();
+        let mut needs = pods.needs();
+        let attachments = add_volumes(cache, &mut needs).await?;
         for need in &needs {
             if !is_held(cache, need).await? {
                 missing.count(kind(need));
             }
         }
-        cache.needed.put(wanted(cache.node_name(), &pods, &needs));
+        let mut wanted = wanted(cache.node_name(), &pods, &needs);
+        wanted.objects.extend(attachments);
+        cache.spare(wanted).await?;
     }
     let now = clock::unix();
     let conflicts = cache.front.read(|r| r.conflicts()).await?;
@@ -103,6 +107,8 @@ fn wanted(node: &str, pods: &PodList, needs: &BTreeSet<Need>) -> Wanted {
 fn kind(need: &Need) -> &'static str {
     match need {
         Need::Object("secrets", ..) => "Secrets of pods",
+        Need::Object("persistentvolumeclaims", ..) => "PersistentVolumeClaims of pods",
+        Need::Object("persistentvolumes", ..) => "PersistentVolumes of pods",
         Need::Object(..) => "ConfigMaps of pods",
         Need::Token { .. } => "tokens of pods",
     }
@@ -111,9 +117,7 @@ fn kind(need: &Need) -> &'static str {
 async fn is_held(cache: &Cache, need: &Need) -> Result<bool, FrontError> {
     match need {
         Need::Object(resource, namespace, name) => {
-            let Some(request) = get(&format!("/api/v1/namespaces/{namespace}/{resource}/{name}")) else {
-                return Ok(false);
-            };
+            let Some(request) = named(resource, namespace, name) else { return Ok(false) };
             // That it does not exist is an answer, too: the pod waits for it with and without the cloud.
             let answer = cache.object(&request, &[Representation::JSON], Scope::Held).await?;
             Ok(matches!(answer, ObjectAnswer::Held(_) | ObjectAnswer::Absent))
@@ -130,6 +134,13 @@ async fn is_held(cache: &Cache, need: &Need) -> Result<bool, FrontError> {
             let slot = vault::slot(&request, &body);
             Ok(cache.front.read(move |r| r.token(&slot)).await?.is_some())
         }
+    }
+}
+
+pub(super) fn named(resource: &str, namespace: &str, name: &str) -> Option<ResourceRequest> {
+    match namespace {
+        "" => get(&format!("/api/v1/{resource}/{name}")),
+        namespace => get(&format!("/api/v1/namespaces/{namespace}/{resource}/{name}")),
     }
 }
 

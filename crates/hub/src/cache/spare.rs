@@ -19,6 +19,18 @@ const FREE: usize = 64;
 const NODE_UNUSED: Duration = Duration::from_secs(24 * 3600);
 
 impl Cache {
+    /// From now on this does not make room for anything else.
+    pub async fn spare(&self, wanted: Wanted) -> Result<(), FrontError> {
+        let objects = wanted.objects.clone();
+        let news = self.needed.now().is_none_or(|before| before.objects != objects);
+        self.needed.put(wanted);
+        let spare = move |w: &mut yurt_store::Writer| {
+            w.spare_fetched(&objects);
+            Ok(())
+        };
+        if news { self.front.write(spare).await } else { Ok(()) }
+    }
+
     /// A place for one more collection.
     pub(super) async fn make_room(&self) -> Result<(), NotKept> {
         self.let_go_beyond(MAX_COLLECTIONS - 1).await?;

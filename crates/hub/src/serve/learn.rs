@@ -138,7 +138,15 @@ impl Cache {
 
     /// Whether the node may read this without a grant.
     async fn is_the_nodes(&self, request: &ResourceRequest) -> bool {
-        self.is_of_node(request) || self.opened_by_node(request).await
+        self.is_of_node(request) || self.is_needed(request) || self.opened_by_node(request).await
+    }
+
+    /// What the pods of the node name (the node authorizer's rule for it).
+    fn is_needed(&self, request: &ResourceRequest) -> bool {
+        let Some(key) = request.object_key().filter(|_| request.subresource.is_none()) else { return false };
+        let wanted = self.needed.now();
+        request.verb == Verb::Get
+            && wanted.is_some_and(|wanted| wanted.objects.contains(&(request.resource.clone(), key)))
     }
 
     /// The node's own objects (the node authorizer's rule for them).

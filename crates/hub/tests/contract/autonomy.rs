@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use serde_json::Value;
-use yurt_testkit::apiserver::{Fault, Options};
+use serde_json::{Value, json};
+use yurt_testkit::apiserver::{Fault, Options, Rule};
 use yurt_testkit::cluster::Cluster;
 use yurt_testkit::kubelet::{Kubelet, KubeletOptions};
 use yurt_testkit::objects;
 
 use crate::bed::*;
-use crate::kubelet::report;
+use crate::kubelet::*;
 
 fn condition(cluster: &Cluster) -> Option<Value> {
     let node = cluster.api.get("nodes", "", NODE)?;
@@ -86,4 +86,63 @@ async fn a_conflict_is_no_certainty() {
     });
     mend(&cluster).await;
     until_said(&cluster, "Unknown JournalConflicts the cloud refused 1 of the node's writes").await;
+}
+
+/// A pod's claim and volume are read once, by name: they count as needed, are said to be missing, and stay readable
+/// for the node however much else it reads.
+#[tokio::test]
+async fn the_volumes_of_pods_are_held_for_an_outage() {
+    let cluster = with_pods().await;
+    for resource in ["persistentvolumeclaims", "persistentvolumes", "configmaps"] {
+        cluster.api.allow(Rule::allow("system:node:edge-1", "get", "", resource));
+    }
+    let meta = |name: &str| json!({"name": name, "namespace": "default"});
+    cluster.api.create(json!({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": meta("data"),
+        "spec": {"volumeName": "disk-1", "accessModes": ["ReadWriteOnce"]}}));
+    cluster
+        .api
+        .create(json!({"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": "disk-1"},
+        "spec": {"csi": {"driver": "d", "volumeHandle": "h"}}}));
+    let mut pod = objects::pod("default", "stateful", NODE);
+    pod["spec"]["volumes"] = json!([{"name": "v", "persistentVolumeClaim": {"claimName": "data"}}]);
+    cluster.api.create(pod.clone());
+    until_shown(&cluster, "PersistentVolumeClaims of pods").await;
+    let (kubelet, claim) = (node(&cluster), "/api/v1/namespaces/default/persistentvolumeclaims/data");
+    kubelet.get_as(claim, PROTOBUF).await.unwrap().expect(200);
+    // Something happens with the pod: it is looked again.
+    cluster.api.update(with_label(&cluster, "1"));
+    until_shown(&cluster, "PersistentVolumes of pods").await;
+    kubelet.get_as("/api/v1/persistentvolumes/disk-1", PROTOBUF).await.unwrap().expect(200);
+    cluster.api.update(with_label(&cluster, "2"));
+    eventually_shown(&cluster, |said| !said.contains("PersistentVolume")).await;
+    // More names than the node has grants.
+    for n in 0..520 {
+        kubelet.get(&format!("/api/v1/namespaces/default/configmaps/c-{n}")).await.unwrap();
+    }
+    until_metric(&cluster, "grants_dropped_total", |n| n > 2).await;
+    cut(&cluster).await;
+    for path in [claim, "/api/v1/persistentvolumes/disk-1"] {
+        let held = kubelet.get_as(path, PROTOBUF).await.unwrap().expect(200);
+        assert!(source(&held).starts_with("cache"), "{path}");
+    }
+}
+
+fn with_label(cluster: &Cluster, value: &str) -> Value {
+    let mut pod = cluster.api.get("pods", "default", "stateful").unwrap();
+    pod["metadata"]["labels"] = json!({"look": value});
+    pod
+}
+
+async fn until_shown(cluster: &Cluster, wanted: &str) {
+    eventually_shown(cluster, |said| said.contains(wanted)).await;
+}
+
+/// Waits for what `/v1/status` says of the condition: a look every 30 s.
+async fn eventually_shown(cluster: &Cluster, right: impl Fn(&str) -> bool) {
+    let waited = async {
+        while !right(status(cluster).await["autonomy"]["message"].as_str().unwrap_or_default()) {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    within("the condition says so", Duration::from_secs(60), waited).await;
 }

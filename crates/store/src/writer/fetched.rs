@@ -1,5 +1,7 @@
 //! Single objects that were read outside any collection.
 
+use std::collections::BTreeSet;
+
 use rusqlite::{OptionalExtension, params};
 use yurt_api::collection::ObjectKey;
 use yurt_api::resource::Resource;
@@ -53,6 +55,12 @@ impl Writer {
             session.conn.prepare_cached(&format!("DELETE {NEWER}"))?.execute(newer(fetched))?;
             put(session, fetched)
         })
+    }
+
+    /// From now on these do not make room for others, in whatever form they were fetched. Not kept over an open.
+    pub fn spare_fetched(&mut self, spared: &BTreeSet<(Resource, ObjectKey)>) {
+        let named = |(of, key): &(Resource, ObjectKey)| (of.to_string(), names::object_key(key));
+        self.spared = spared.iter().map(named).collect();
     }
 
     /// Forgets the object in all representations, and its subresources. Returns whether anything was held.

@@ -47,7 +47,7 @@ impl Writer {
 
     /// Removes the least recently used snapshots, frozen collections, fetched objects and documents until the store
     /// holds at most [`crate::Options::max_bytes`]. Never removes live collections, those the node owns, the journal,
-    /// its conflicts, or tokens. The file does not shrink; its free pages are used again.
+    /// its conflicts, tokens, or what [`Writer::spare_fetched`] named. The file does not shrink; its free pages are used again.
     ///
     /// # Errors
     /// What the disk says. What was removed before the error stays removed.
@@ -100,8 +100,12 @@ impl Writer {
             let used_at = shared.get(&row.0).map_or(row.1, |f| f.used_at);
             all.push((used_at, Candidate::Collection(row.0)));
         }
-        for row in pairs(&self.conn, "SELECT id, observed_at FROM fetched")? {
-            all.push((row.1, Candidate::Fetched(row.0)));
+        let mut fetched = self.conn.prepare_cached("SELECT id, observed_at, resource, key FROM fetched")?;
+        let mut rows = fetched.query([])?;
+        while let Some(row) = rows.next()? {
+            if !self.spared.contains(&(row.get(2)?, row.get(3)?)) {
+                all.push((row.get(1)?, Candidate::Fetched(row.get(0)?)));
+            }
         }
         for row in pairs(&self.conn, "SELECT id, observed_at FROM documents")? {
             all.push((row.1, Candidate::Document(row.0)));

@@ -9,6 +9,7 @@ mod sequence;
 mod transaction;
 mod vault;
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -41,6 +42,8 @@ pub struct Writer {
     headers_saved_at: i64,
     events_dropped: Arc<AtomicU64>,
     evicted: Arc<AtomicU64>,
+    /// Fetched objects that do not make room for others, by resource and key.
+    spared: BTreeSet<(String, String)>,
     /// Held as long as the writer lives, so that a second hub is refused.
     _lock: File,
 }
@@ -70,6 +73,7 @@ impl Writer {
             headers_saved_at: 0,
             events_dropped: Arc::default(),
             evicted: Arc::default(),
+            spared: BTreeSet::new(),
             _lock: lock,
         }
     }

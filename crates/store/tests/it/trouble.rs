@@ -116,3 +116,34 @@ fn the_store_makes_room_for_what_is_newer_and_keeps_what_is_needed() {
     assert!(report.bytes_after <= 400_000 && report.collections == 0, "{report:?}");
     store.writer.journal_put(&[entry("a", "the journal has its own bound")]).unwrap();
 }
+
+#[test]
+fn fetched_objects_that_are_needed_make_no_room() {
+    use crate::samples::options;
+    use yurt_api::collection::ObjectKey;
+    use yurt_api::representation::Representation;
+    use yurt_api::resource::{Resource, TypeMeta};
+    use yurt_store::Fetched;
+    let dir = tempfile::tempdir().unwrap();
+    let mut options = options(dir.path());
+    options.max_bytes = 200_000;
+    let mut store = yurt_store::open(options).unwrap();
+    let resource = Resource::new("", "v1", "persistentvolumeclaims");
+    let fetched = |n: i64| Fetched {
+        resource: resource.clone(),
+        key: ObjectKey::new("a", &format!("claim-{n}")),
+        subresource: String::new(),
+        representation: Representation::PROTOBUF,
+        type_meta: TypeMeta::new("v1", "PersistentVolumeClaim"),
+        resource_version: 4,
+        uid: "u".into(),
+        body: bytes::Bytes::from(vec![b'x'; 5000]),
+        observed_at: 1_800_000_000 + n,
+    };
+    store.writer.spare_fetched(&[(resource.clone(), fetched(0).key)].into());
+    for n in 0..100 {
+        store.writer.put_fetched(&fetched(n)).unwrap();
+    }
+    let held = |n| store.reader.fetched(&resource, &fetched(n).key, "", None).unwrap().is_some();
+    assert_eq!([0, 1, 99].map(held), [true, false, true], "the oldest stays, because it is needed");
+}
