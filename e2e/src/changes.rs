@@ -23,6 +23,7 @@ pub struct Changes {
     admin: Client,
     /// What the cloud tells of them, whoever changed them.
     pub record: Record,
+    /// Writes of which nothing was heard yet.
     made: Vec<Made>,
     rounds: usize,
 }
@@ -43,8 +44,19 @@ impl Changes {
                 changes.create(kind, name)?;
             }
         }
-        changes.record.hear(&changes.made)?;
+        changes.record.hear(&std::mem::take(&mut changes.made))?;
         Ok(changes)
+    }
+
+    /// Makes so many ConfigMaps of that size in bytes, which then stay as they are.
+    pub fn fill(&mut self, count: usize, size: usize) -> Result<()> {
+        for index in 0..count {
+            let mut filler = object("configmaps", &format!("filler-{index}"));
+            filler["data"] = json!({"filler": "x".repeat(size)});
+            let made = self.admin.json("POST", &path("configmaps"), &filler)?;
+            self.note("configmaps", &made, false)?;
+        }
+        self.record.hear(&std::mem::take(&mut self.made))
     }
 
     /// Of every kind: creates an object, changes two that stay, one of them twice, and deletes the object that
@@ -61,7 +73,7 @@ impl Changes {
                 self.delete(kind, &old)?;
             }
         }
-        self.record.hear(&self.made)
+        self.record.hear(&std::mem::take(&mut self.made))
     }
 
     /// Removes all of it, and waits until it is gone.

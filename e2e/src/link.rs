@@ -3,7 +3,7 @@
 //! run's own network namespace and end with it.
 
 use crate::process::quick;
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 /// The apiserver's address as the node sees it.
 pub const CLOUD: &str = "127.0.0.2";
@@ -43,6 +43,20 @@ pub fn cut(how: Cut) -> Result<()> {
 /// Mends the link.
 pub fn heal() -> Result<()> {
     iptables(&["-F", "OUTPUT"])
+}
+
+/// Begins to count what crosses the link, from zero.
+pub fn count_bytes() -> Result<()> {
+    iptables(&["-t", "mangle", "-F", "POSTROUTING"])?;
+    iptables(&["-t", "mangle", "-A", "POSTROUTING", "-s", CLOUD])
+}
+
+/// Bytes (with their packets' headers) that came from the cloud since the counting began.
+pub fn bytes_from_cloud() -> Result<u64> {
+    let listed = quick("iptables", &["-w", "5", "-t", "mangle", "-nvxL", "POSTROUTING"])?;
+    let row = listed.lines().find(|line| line.contains(CLOUD)).with_context(|| listed.clone())?;
+    let bytes = row.split_whitespace().nth(1).with_context(|| listed.clone())?;
+    bytes.parse().with_context(|| listed.clone())
 }
 
 fn iptables(args: &[&str]) -> Result<()> {

@@ -27,6 +27,7 @@ pub struct Made {
 struct Told {
     kind: &'static str,
     event: Event,
+    bytes: u64,
 }
 
 /// Open watches and what they told.
@@ -50,6 +51,11 @@ impl Record {
     /// How many events there are so far.
     pub fn count(&self) -> usize {
         self.told.len()
+    }
+
+    /// The size of all objects of these events so far, in bytes of JSON.
+    pub fn bytes(&self) -> u64 {
+        self.told.iter().map(|told| told.bytes).sum()
     }
 
     /// The events of that kind from the one with the number `from` up to that with the number `to`.
@@ -90,7 +96,8 @@ impl Told {
 }
 
 fn told(kind: &'static str, event: &Value) -> Result<Told> {
-    let metadata = &event["object"]["metadata"];
+    let object = &event["object"];
+    let metadata = &object["metadata"];
     let text =
         |value: &Value| value.as_str().map(str::to_string).with_context(|| format!("odd event {event}"));
     let key = format!("{}/{}", text(&metadata["namespace"])?, text(&metadata["name"])?);
@@ -100,5 +107,5 @@ fn told(kind: &'static str, event: &Value) -> Result<Told> {
         uid: text(&metadata["uid"])?,
         version: text(&metadata["resourceVersion"])?,
     };
-    Ok(Told { kind, event })
+    Ok(Told { kind, event, bytes: u64::try_from(object.to_string().len())? })
 }

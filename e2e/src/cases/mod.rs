@@ -10,6 +10,7 @@ mod conformance;
 mod controller;
 mod endpoints;
 mod eviction;
+mod flapping;
 mod informers;
 mod kubectl;
 mod kubectl_offline;
@@ -31,7 +32,7 @@ struct Case {
     run: fn(&mut World) -> Result<()>,
 }
 
-const CASES: [Case; 16] = [
+const CASES: [Case; 17] = [
     Case { name: "conformance", run: conformance::run },
     Case { name: "native-boot", run: native::run },
     Case { name: "register", run: register::run },
@@ -44,6 +45,7 @@ const CASES: [Case; 16] = [
     Case { name: "offline-kubectl", run: kubectl_offline::run },
     Case { name: "informers", run: informers::run },
     Case { name: "endpoints", run: endpoints::run },
+    Case { name: "flapping", run: flapping::run },
     Case { name: "timing", run: timing::run },
     // Without yurt-controller-manager's objects in the cluster first: it has the control.
     Case { name: "eviction", run: eviction::run },
