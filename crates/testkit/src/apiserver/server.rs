@@ -141,7 +141,9 @@ impl Server {
     /// Waits until the version is reached; false = not within the bound.
     pub async fn reach(&self, version: u64) -> bool {
         let mut signal = self.signal.subscribe();
-        let reached = signal.wait_for(|_| self.read(Storage::version) >= version);
+        // No condition inside the signal's lock: a write takes the state's lock first and that one second.
+        let reached =
+            async { while self.read(Storage::version) < version && signal.changed().await.is_ok() {} };
         tokio::time::timeout(self.options.freshness_wait, reached).await.is_ok()
     }
 }
