@@ -1,8 +1,10 @@
 //! The collections by key.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
+use tokio::sync::watch;
 use yurt_api::collection::CollectionKey;
 use yurt_api::resource::Resource;
 use yurt_store::{CollectionRecord, CollectionState};
@@ -81,16 +83,22 @@ impl Registry {
 
 /// Collections that are being filled: each by one task only.
 #[derive(Default)]
-pub struct Filling(Mutex<HashSet<CollectionKey>>);
+pub struct Filling(Mutex<HashMap<CollectionKey, watch::Sender<()>>>);
 
 /// The right to fill a collection, until it is dropped.
 pub struct FillingOne<'a>(&'a Filling, CollectionKey);
 
 impl Filling {
-    /// The right to fill, for the first who asks.
-    pub fn start(&self, key: &CollectionKey) -> Option<FillingOne<'_>> {
-        let first = self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone());
-        first.then(|| FillingOne(self, key.clone()))
+    /// The right to fill, for the first who asks; the others get what ends when the first is done.
+    pub fn start(&self, key: &CollectionKey) -> Result<FillingOne<'_>, watch::Receiver<()>> {
+        let mut filling = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match filling.entry(key.clone()) {
+            Entry::Occupied(first) => Err(first.get().subscribe()),
+            Entry::Vacant(free) => {
+                free.insert(watch::Sender::new(()));
+                Ok(FillingOne(self, key.clone()))
+            }
+        }
     }
 }
 

@@ -182,7 +182,7 @@ impl Passing {
         let Passing { client: Client { flow, .. }, bytes, share, .. } = self;
         drop((bytes, share));
         if flow.send_within(WRITE_BOUND, chunk).await.is_ok() {
-            pump(body, flow, Some(place), None).await;
+            pump(body, flow, place).await;
         }
     }
 }

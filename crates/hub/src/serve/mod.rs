@@ -10,6 +10,7 @@ mod learn;
 mod read;
 mod roots;
 mod table;
+mod through;
 mod upstream;
 mod verbs;
 mod watch;

@@ -9,27 +9,25 @@ use http_body::Body as _;
 use http_body_util::{BodyExt, Limited};
 use hyper_util::rt::TokioIo;
 use tokio::sync::OwnedSemaphorePermit;
-use yurt_api::representation::Representation;
-use yurt_api::request::Verb;
-use yurt_api::watch::Decoder;
+use yurt_api::representation::{Encoding, Representation};
+use yurt_api::request::{ResourceRequest, Verb};
 
 use super::flow::Flow;
+use super::through::{Onward, Through};
 use super::{Asked, Pipeline, text};
 use crate::cloud::{self, CloudError, Lane, Received};
 use crate::connectivity::Event;
 use crate::identify::Caller;
 use crate::respond::{self, Body, BoxError, Reason, SOURCE};
-use crate::tasks::{self, Shutdown};
+use crate::tasks;
 
 /// The bound on the first byte of an answer for which nothing is held: the apiserver's own
 /// `--request-timeout`.
 const ANSWER_BOUND: Duration = Duration::from_secs(60);
-/// A body of which nothing comes for this long is broken off; a watch may be silent for longer.
+/// A body of which nothing comes for this long is broken off.
 pub(super) const SILENCE: Duration = Duration::from_secs(60);
 /// A client that takes nothing of a streamed body for this long is cut off.
 pub(super) const WRITE_BOUND: Duration = Duration::from_secs(60);
-/// The same for a watch, which takes a part of the connection's window without having a place.
-const WATCH_BOUND: Duration = Duration::from_secs(5);
 /// The largest body of a single object or a write's answer that is read whole, in bytes.
 pub(super) const MAX_OBJECT: usize = 16 << 20;
 /// Upgraded connections at one time; each costs a connection on both sides.
@@ -94,29 +92,36 @@ impl Pipeline {
 
     /// The cloud's answer, its body at the client's pace.
     pub(super) async fn pass_on(&self, asked: &Asked, answer: Response<Received>) -> Response<Body> {
-        let watched = self.watched(asked, &answer);
+        // A watch is drained at once or cut: it must not hold a place that others wait for.
+        if let Some(watch) = asked.resource().filter(|r| r.verb == Verb::Watch) {
+            return self.pass_stream(Some(watch), answer, None);
+        }
         let (mut parts, body) = answer.into_parts();
         cloud::strip_hop_by_hop(&mut parts.headers);
         parts.headers.insert(SOURCE, HeaderValue::from_static("cloud"));
-        // A watch is drained at once or cut: it must not hold a place that others wait for.
-        if asked.resource().is_some_and(|r| r.verb == Verb::Watch) {
-            return Response::from_parts(parts, paced(body, None, watched));
-        }
         if body.size_hint().exact().is_some_and(|length| length <= SMALL) {
             return Response::from_parts(parts, in_one_piece(body).await);
         }
         let Some(place) = self.cloud.pace(&asked.caller.identity()).await else {
             return asked.refuse(Reason::Overload, "too many slow readers: try again");
         };
-        Response::from_parts(parts, paced(body, Some(place), watched))
+        Response::from_parts(parts, paced(body, place))
     }
 
-    /// A watch has no end of its own: it ends with the hub.
-    fn watched(&self, asked: &Asked, answer: &Response<Received>) -> Option<Watched> {
-        let watch = asked.resource().is_some_and(|r| r.verb == Verb::Watch);
-        let said = text(answer.headers(), header::CONTENT_TYPE).filter(|_| watch)?;
-        let encoding = Representation::of_content_type(said)?.encoding;
-        Some(Watched { shutdown: self.shutdown.clone(), decoder: Decoder::new(encoding, MAX_OBJECT) })
+    /// The cloud's answer to a watch: its own stream, from which `onward` may take over.
+    pub(super) fn pass_stream(
+        &self,
+        request: Option<&ResourceRequest>,
+        answer: Response<Received>,
+        onward: Option<Onward>,
+    ) -> Response<Body> {
+        let said = text(answer.headers(), header::CONTENT_TYPE).and_then(Representation::of_content_type);
+        let encoding = said.map_or(Encoding::Json, |said| said.encoding);
+        let (mut parts, body) = answer.into_parts();
+        cloud::strip_hop_by_hop(&mut parts.headers);
+        parts.headers.insert(SOURCE, HeaderValue::from_static("cloud"));
+        let through = Through::new(encoding, request.map(|r| &r.options), onward, self.shutdown.clone());
+        Response::from_parts(parts, through.body(body))
     }
 
     /// The cloud's answer with a body that was read already.
@@ -208,26 +213,6 @@ pub(super) fn speaks_api(answer: &Response<Received>) -> bool {
     text(answer.headers(), header::CONTENT_TYPE).and_then(Representation::of_content_type).is_some()
 }
 
-/// The stream of a watch that is passed through, as far as the hub has to know it: where its frames end.
-pub(super) struct Watched {
-    shutdown: Shutdown,
-    decoder: Decoder,
-}
-
-impl Watched {
-    /// Takes note of bytes that went by; `None` when they are no frames.
-    fn saw(mut self, chunk: &Bytes) -> Option<Self> {
-        self.decoder.push(chunk.clone());
-        loop {
-            match self.decoder.next() {
-                Ok(Some(_)) => {}
-                Ok(None) => return Some(self),
-                Err(_) => return None,
-            }
-        }
-    }
-}
-
 /// A small body of known length, sent with its head in one write. What breaks off there breaks off here.
 async fn in_one_piece(body: Received) -> Body {
     match whole(body, MAX_OBJECT).await {
@@ -237,47 +222,29 @@ async fn in_one_piece(body: Received) -> Body {
 }
 
 /// A body at its client's pace, which holds its place among the paced ones as long as it flows.
-fn paced(body: Received, place: Option<OwnedSemaphorePermit>, watched: Option<Watched>) -> Body {
+fn paced(body: Received, place: OwnedSemaphorePermit) -> Body {
     let (flow, stream) = Flow::new();
-    tasks::spawn("paced body", tasks::Failure::Local, pump(body, flow, place, watched));
+    tasks::spawn("paced body", tasks::Failure::Local, pump(body, flow, place));
     stream
 }
 
 /// Sends a body as it comes, to its end; it is cut when nobody reads it.
-pub(super) async fn pump(
-    mut body: Received,
-    flow: Flow,
-    place: Option<OwnedSemaphorePermit>,
-    mut watched: Option<Watched>,
-) {
-    let bound = if place.is_some() { WRITE_BOUND } else { WATCH_BOUND };
+pub(super) async fn pump(mut body: Received, flow: Flow, _place: OwnedSemaphorePermit) {
     loop {
         let next = tokio::select! {
             next = body.frame() => next,
             () = flow.closed() => return,
-            () = stopping(&mut watched) => return flow.end(),
-            () = tokio::time::sleep(SILENCE), if place.is_some() => return,
+            () = tokio::time::sleep(SILENCE) => return,
         };
         let chunk = match next.map(|frame| frame.map(http_body::Frame::into_data)) {
             None => return flow.end(),
             Some(Ok(Ok(chunk))) => chunk,
             Some(Ok(Err(_trailers))) => continue,
-            // A watch whose server is lost ends as watches do: its client goes on from where it is, at another one.
-            Some(Err(_)) if watched.is_some_and(|w| !w.decoder.is_mid_frame()) => return flow.end(),
             Some(Err(_)) => return,
         };
-        watched = watched.and_then(|w| w.saw(&chunk));
-        if flow.send_within(bound, chunk).await.is_err() {
+        if flow.send_within(WRITE_BOUND, chunk).await.is_err() {
             return;
         }
-    }
-}
-
-/// Waits for the moment at which a watch that is passed through ends: the hub stops, and no event is half told.
-async fn stopping(watched: &mut Option<Watched>) {
-    match watched {
-        Some(watched) if !watched.decoder.is_mid_frame() => watched.shutdown.wait().await,
-        _ => std::future::pending().await,
     }
 }
 

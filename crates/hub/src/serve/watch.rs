@@ -4,19 +4,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::Stream;
 use http::{HeaderValue, Response, StatusCode, header};
+use tokio::sync::oneshot;
 use yurt_api::error::BadRequest;
 use yurt_api::representation::Representation;
 use yurt_api::request::ResourceRequest;
 use yurt_store::CollectionState;
 
+use super::through::Onward;
 use super::upstream::{Trouble, is_refusal, refuses_the_node};
 use super::{Asked, Pipeline};
 use crate::cache::ring::is_local;
 use crate::cache::version::{self, Unfit};
 use crate::cache::{Cache, FrontError, Scope, Served, WatchPlan, WatchRequest};
 use crate::clock;
-use crate::respond::{self, Body, Reason};
+use crate::respond::{self, Body, BoxError, Reason};
 
 /// How long a watch waits for the link when nothing else can be done.
 const OPEN_BOUND: Duration = Duration::from_secs(30);
@@ -126,7 +129,7 @@ impl Pipeline {
     }
 
     /// A watch of its own upstream, its bytes untouched, and a collection that fills beside it so that
-    /// the next one and the next outage are served from here.
+    /// the rest of this one, the next one and the next outage are served from here.
     async fn watch_through(self: &Arc<Self>, asked: Asked) -> Response<Body> {
         let answer = match self.ask(&asked, Bytes::new(), OPEN_BOUND).await {
             Ok(answer) if refuses_the_node(&asked, &answer) => {
@@ -148,25 +151,62 @@ impl Pipeline {
         if is_refusal(&answer) {
             self.unlearn(&asked, answer.status());
         }
-        if answer.status() == StatusCode::OK {
-            self.learn(&asked);
-            if let Some(form) = asked.form(answer.headers()) {
-                self.fill(&asked, form);
-            }
+        if answer.status() != StatusCode::OK {
+            return self.pass_on(&asked, answer).await;
         }
-        self.pass_on(&asked, answer).await
+        self.learn(&asked);
+        let request = asked.resource().cloned();
+        let form = asked.form(answer.headers());
+        let filled = form.and_then(|form| Some((form, self.fill(&asked, form)?)));
+        let onward = filled.map(|(form, filled)| Onward::new(Arc::clone(self), asked, form, filled));
+        self.pass_stream(request.as_ref(), answer, onward)
     }
 
-    fn fill(self: &Arc<Self>, asked: &Asked, representation: Representation) {
-        let Some(request) = asked.resource().filter(|r| r.name.is_none()) else { return };
+    /// Begins to fill the collection of a watch; what it returns is told when it is held.
+    fn fill(
+        self: &Arc<Self>,
+        asked: &Asked,
+        representation: Representation,
+    ) -> Option<oneshot::Receiver<()>> {
+        let request = asked.resource().filter(|r| r.name.is_none())?;
         let key = Cache::key_of(request, representation);
         let (pipeline, identity) = (Arc::clone(self), asked.caller.identity());
+        let (tell, filled) = oneshot::channel();
         crate::tasks::spawn("fill", crate::tasks::Failure::Local, async move {
-            if let Err(reason) = pipeline.cache.fill(key.clone(), identity).await {
-                pipeline.metrics.not_kept(reason);
-                tracing::debug!(collection = %key, %reason, "a watched collection is not filled");
+            match pipeline.cache.fill(key.clone(), identity).await {
+                // The client may have gone.
+                Ok(()) => drop(tell.send(())),
+                Err(reason) => {
+                    pipeline.metrics.not_kept(reason);
+                    tracing::debug!(collection = %key, %reason, "a watched collection is not filled");
+                }
             }
         });
+        Some(filled)
+    }
+
+    /// The rest of a watch that was passed through so far; `request` says from which version on. One that is `lost` is
+    /// the view's to go on with, as of a cloud that fails; otherwise the caller must be one who may share. `None` when
+    /// no collection can go on there.
+    pub(super) async fn go_on(
+        self: &Arc<Self>,
+        asked: &Asked,
+        request: &ResourceRequest,
+        form: Representation,
+        lost: bool,
+    ) -> Option<impl Stream<Item = Result<Bytes, BoxError>> + use<>> {
+        let (may, scope) = match lost {
+            true => (self.may_read_offline(asked).await == Ok(true), Scope::Held),
+            false => (self.may_share(asked).await, Scope::Same),
+        };
+        if !may {
+            return None;
+        }
+        let plan = WatchRequest { request, wanted: &[form], scope, table: None };
+        let Ok(WatchPlan::Served(served)) = self.cache.watch(plan).await else { return None };
+        self.keep_up(&served, asked);
+        // What the store cannot take passes by it.
+        (!served.collection.is_behind()).then(|| served.stream())
     }
 }
 

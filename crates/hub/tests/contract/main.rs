@@ -25,5 +25,6 @@ mod repair;
 mod schedules;
 mod servers;
 mod tables;
+mod through;
 mod watches;
 mod writes;

@@ -112,7 +112,8 @@ impl Cache {
         }
     }
 
-    /// Makes a collection for a watch that had no list before it, and keeps it from then on.
+    /// Makes a collection for a watch that had no list before it, and keeps it from then on. Who comes while
+    /// another fills it waits for that one, however it ends.
     pub async fn fill(self: &Arc<Self>, key: CollectionKey, identity: Identity) -> Result<(), NotKept> {
         if let Some(held) = self.registry.get(&key) {
             held.sponsor(&identity);
@@ -120,7 +121,14 @@ impl Cache {
             self.reflect(&held);
             return Ok(());
         }
-        let Some(_only_one) = self.filling.start(&key) else { return Ok(()) };
+        let _only_one = match self.filling.start(&key) {
+            Ok(first) => first,
+            Err(mut other) => {
+                // It ends without a word.
+                let _ = other.changed().await;
+                return Ok(());
+            }
+        };
         let answer = self.cloud.send(&identity, Lane::Reflect, request(&key, true, "", &identity)).await;
         let answer = answer.map_err(|_| NotKept::LinkLost)?;
         if answer.status() != StatusCode::OK {
