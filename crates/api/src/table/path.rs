@@ -149,6 +149,17 @@ impl Step {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn any_text_is_read_without_panic(text: String, tail in r#"[.a\\\[\]?(@=!)'"*0-9-]{0,20}"#) {
+            let object = serde_json::json!({"a": [{"a": 1}, {"a": "ü"}], "ü": null});
+            for path in [text.clone(), format!(".{text}"), format!(".{tail}"), format!(".a[{tail}]")] {
+                let _ = Path::parse(&path).map(|p| p.first(&object).cloned());
+            }
+        }
+    }
 
     #[test]
     fn what_is_not_understood_is_no_path() {

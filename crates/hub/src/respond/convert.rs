@@ -32,6 +32,9 @@ pub fn item_as(
     kind: &TypeMeta,
     item: &Bytes,
 ) -> Result<Bytes, ConvertFailure> {
+    if from == to {
+        return Ok(item.clone());
+    }
     let cut = match to.metadata_only && !from.metadata_only {
         true => object::metadata_only(from.encoding, item)?,
         false => item.clone(),
