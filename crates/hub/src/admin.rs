@@ -115,12 +115,13 @@ impl Admin {
 
     async fn status(&self) -> Response<Body> {
         let link = self.connectivity.now();
-        let figures = self.cache.front.read(|r| Ok((r.journal_figures()?, r.conflicts()?))).await;
+        let figures =
+            self.cache.front.read(|r| Ok((r.journal_figures()?, r.newest_conflicts(SHOWN_CONFLICTS)?))).await;
         let (journal, conflicts) = match figures {
             Ok(both) => both,
             Err(error) => return text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
         };
-        let shown: Vec<Value> = conflicts.iter().rev().take(SHOWN_CONFLICTS).map(|c| json!({
+        let shown: Vec<Value> = conflicts.iter().map(|c| json!({
             "object": format!("{} {}", c.entry.resource, c.entry.key), "reason": c.reason, "at": clock::rfc3339(c.at),
         })).collect();
         let collections = self.cache.registry.all();

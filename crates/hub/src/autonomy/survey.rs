@@ -43,8 +43,8 @@ pub async fn survey(cache: &Cache, credentials: &Credentials) -> Result<Facts, F
         cache.spare(wanted).await?;
     }
     let now = clock::unix();
-    let conflicts = cache.front.read(|r| r.conflicts()).await?;
-    let conflicts = conflicts.iter().filter(|c| now - c.at < RECENT).count();
+    let conflicts = cache.front.read(move |r| r.conflicts_since(now - RECENT + 1)).await?;
+    let conflicts = usize::try_from(conflicts).unwrap_or(usize::MAX);
     Ok(Facts {
         credentials: credentials.missing(),
         damaged,

@@ -92,14 +92,9 @@ impl Grants {
         self.load(user).await?;
         let wanted = Wanted::of(request);
         let users = lock(&self.users);
-        let newest = users
-            .get(user)
-            .and_then(|held| held.iter().filter(|g| g.allowed && covers(g, &wanted)).map(|g| g.at).max());
-        Ok(match newest {
-            Some(at) if clock::unix() - at < FRESH => Verdict::Fresh,
-            Some(_) => Verdict::Old,
-            None => Verdict::Unknown,
-        })
+        let held = users.get(user).into_iter().flatten();
+        let dates = held.filter(|g| g.allowed && covers(g, &wanted)).map(|g| g.at);
+        Ok(judge(dates, clock::unix()))
     }
 
     /// Records that upstream allowed the user this read.
@@ -187,6 +182,13 @@ impl Grants {
         bounded(&mut users).entry(user.to_owned()).or_insert(stored);
         Ok(())
     }
+}
+
+/// What grants of these dates (Unix seconds) say. One that is dated in the future, by a clock that was set back since,
+/// is of nobody knows when.
+fn judge(dates: impl Iterator<Item = i64>, now: i64) -> Verdict {
+    let verdict = |at| if (0..FRESH).contains(&(now - at)) { Verdict::Fresh } else { Verdict::Old };
+    dates.map(verdict).fold(Verdict::Unknown, |best, one| if best == Verdict::Fresh { best } else { one })
 }
 
 /// Selectors narrow what was asked, and so what was granted: the fields, and the labels after a newline.
@@ -334,6 +336,17 @@ mod tests {
                 expected,
                 "{granted:?} for {asked:?}"
             );
+        }
+    }
+
+    #[test]
+    fn only_a_date_of_the_last_minutes_is_fresh() {
+        let judged = |dates: &[i64]| judge(dates.iter().copied(), 1000);
+        assert_eq!(judged(&[]), Verdict::Unknown);
+        assert_eq!(judged(&[1000 - FRESH]), Verdict::Old);
+        assert_eq!(judged(&[1001]), Verdict::Old, "the clock was set back");
+        for fresh in [[1000, 1001], [1001, 1001 - FRESH]] {
+            assert_eq!(judged(&fresh), Verdict::Fresh, "{fresh:?}");
         }
     }
 

@@ -192,6 +192,9 @@ impl Cache {
         }
         self.keep_places_free().await;
         self.forget_tokens().await;
+        if let Err(error) = self.front.write(|w| w.forget_conflicts(crate::clock::unix())).await {
+            tracing::warn!(%error, "old conflicts cannot be forgotten");
+        }
         match self.front.write(|w| w.collect_garbage(crate::clock::unix())).await {
             Ok(report) => tracing::debug!(?report, "collected garbage"),
             Err(error) => tracing::warn!(%error, "garbage cannot be collected"),

@@ -63,15 +63,36 @@ impl Reader {
         Ok(delivered)
     }
 
+    /// How many conflicts there are since `from` (Unix seconds), without opening any.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn conflicts_since(&self, from: i64) -> Result<u64> {
+        let mut count = self.conn.prepare_cached("SELECT count(*) FROM conflicts WHERE parked_at >= ?1")?;
+        Ok(count.query_row([from], |r| r.get::<_, i64>(0))?.cast_unsigned())
+    }
+
     /// All conflicts, oldest entry first. One that is not as it was written is passed over.
     ///
     /// # Errors
     /// What the disk says.
     pub fn conflicts(&self) -> Result<Vec<Conflict>> {
-        let sql = format!("SELECT {COLUMNS}, reason, cloud, parked_at FROM conflicts ORDER BY seq");
+        let mut all = self.newest_conflicts(usize::MAX)?;
+        all.reverse();
+        Ok(all)
+    }
+
+    /// The newest conflicts, at most so many, newest entry first; else as [`Reader::conflicts`].
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn newest_conflicts(&self, most: usize) -> Result<Vec<Conflict>> {
+        let sql =
+            format!("SELECT {COLUMNS}, reason, cloud, parked_at FROM conflicts ORDER BY seq DESC LIMIT ?1");
         let mut all = self.conn.prepare_cached(&sql)?;
+        let most = i64::try_from(most).unwrap_or(i64::MAX);
         let mut conflicts = Vec::new();
-        for conflict in all.query_map([], |r| Ok(open_conflict(r, &self.sealer)))? {
+        for conflict in all.query_map([most], |r| Ok(open_conflict(r, &self.sealer)))? {
             conflicts.extend(conflict?.ok());
         }
         Ok(conflicts)

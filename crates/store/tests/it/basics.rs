@@ -144,8 +144,40 @@ fn the_journal_coalesces_parks_and_never_repeats_a_number() {
     assert_eq!((conflicts[0].reason.as_str(), conflicts[0].at), ("UidChanged", 300));
     assert_eq!((conflicts[0].cloud.as_deref(), conflicts[0].entry.seq), (Some(b"cloud".as_slice()), seqs[1]));
     assert!(store.writer.next_local_version().unwrap() > local);
-    store.writer.conflict_remove(&seqs).unwrap();
-    assert!(store.reader.conflicts().unwrap().is_empty());
+}
+
+/// P9: what was shown for a month goes; the newest stay, in the order of their entries.
+#[test]
+fn conflicts_have_an_end() {
+    const NOW: i64 = 1_800_000_000;
+    const DAY: i64 = 24 * 3600;
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = open(dir.path());
+    let mut park = |slot: &str, at: i64| {
+        let seq = store.writer.journal_put(&[entry(slot, "x")]).unwrap().seqs[0];
+        store.writer.journal_park(seq, "Refused", None, at).unwrap();
+    };
+    for (slot, at) in [("old", NOW - 31 * DAY), ("no-clock", 12), ("kept", NOW - 29 * DAY), ("new", NOW)] {
+        park(slot, at);
+    }
+    assert_eq!(store.reader.conflicts_since(NOW - DAY).unwrap(), 1);
+    assert_eq!(store.writer.forget_conflicts(12).unwrap(), 0, "the time of no clock makes nothing old");
+    assert_eq!(store.writer.forget_conflicts(NOW).unwrap(), 1);
+    let slots =
+        |all: Vec<yurt_store::Conflict>| -> Vec<String> { all.into_iter().map(|c| c.entry.slot).collect() };
+    assert_eq!(slots(store.reader.conflicts().unwrap()), ["no-clock", "kept", "new"]);
+    assert_eq!(slots(store.reader.newest_conflicts(2).unwrap()), ["new", "kept"]);
+    drop(store);
+    // More than are kept, written beside the store, which makes an fsync for each.
+    let beside = rusqlite::Connection::open(dir.path().join("store/store.db")).unwrap();
+    let more = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1200)
+        INSERT INTO conflicts SELECT 100000 + i, 's' || i, operation, grp, version, resource, key, uid, at,
+        first_at, attempts, body, reason, cloud, ?1 + i FROM n, conflicts WHERE slot = 'new'";
+    beside.execute(more, [NOW]).unwrap();
+    drop(beside);
+    let mut store = open(dir.path());
+    assert_eq!(store.writer.forget_conflicts(NOW + 5000).unwrap(), 203);
+    assert_eq!(store.reader.journal_figures().unwrap().conflicts, 1000);
 }
 
 #[test]
