@@ -40,6 +40,8 @@ pub const EDGE_DISCONNECTED: &str = "EdgeDisconnected";
 pub const AUTONOMY: &str = "Autonomy";
 /// The condition of readiness, of nodes and of pods.
 pub const READY: &str = "Ready";
+/// The condition of pods that have a node.
+pub const POD_SCHEDULED: &str = "PodScheduled";
 /// Pod condition of one that is about to be evicted.
 pub const DISRUPTION_TARGET: &str = "DisruptionTarget";
 /// Reasons of it whose deletion is refused for protected pods (pkg/controller/tainteviction, podgc).

@@ -4,6 +4,7 @@
 //! They look at the same things and write to the same objects, so they decide together: all nodes every monitor
 //! period, and single ones as soon as something of them changes. What they want goes to the writer as one edit an object.
 
+pub mod evicting;
 pub mod outage;
 pub mod plan;
 pub mod policy;

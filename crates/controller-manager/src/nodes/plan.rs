@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use kube::ResourceExt;
 
+use super::evicting::Evicting;
 use super::verdict::{Guarded, Verdict};
 use super::writes::Writes;
 use crate::autonomy::{self, Said};
@@ -31,6 +32,8 @@ pub struct Planner {
     writes: Writes,
     /// Since when nodes are silent whose record is not read back yet.
     since: HashMap<Arc<str>, i64>,
+    /// NoExecute taints of people on nodes, since they were seen first.
+    evicting: HashMap<Arc<str>, Evicting>,
     /// Nodes that fell in a cut of their pool, as of the last look at all.
     cut: HashSet<Arc<str>>,
 }
@@ -49,6 +52,8 @@ pub struct Seen<'a> {
     pub link: Link,
     /// kube-controller-manager has given it up.
     pub given_up: bool,
+    /// What people evict its pods with.
+    pub evicting: Evicting,
 }
 
 impl Planner {
@@ -56,7 +61,8 @@ impl Planner {
     pub fn new(context: &Context) -> Self {
         let writes = Writes::of(&context.config);
         let (config, metrics) = (context.config.clone(), context.metrics.clone());
-        Self { config, metrics, writes, since: HashMap::new(), cut: HashSet::new() }
+        let (since, evicting, cut) = (HashMap::new(), HashMap::new(), HashSet::new());
+        Self { config, metrics, writes, since, evicting, cut }
     }
 
     /// Decides about everything.
@@ -64,13 +70,14 @@ impl Planner {
         let seen: Vec<Seen<'_>> =
             world.nodes.iter().map(|(name, node)| self.see(world, name, node, now)).collect();
         self.since.retain(|name, _| world.nodes.contains_key(name));
+        self.evicting.retain(|name, _| world.nodes.contains_key(name));
         let pools = self.pools(world, &seen);
         let mut protected = 0;
         for seen in &seen {
             let verdict = self.verdict(seen, now);
             let pods = world.pods.get(seen.name);
             protected += if verdict.protects() { pods.map_or(0, BTreeMap::len) } else { 0 };
-            queue.want(seen.name, self.writes.of_node(seen, &verdict, pods));
+            queue.want(seen.name, self.writes.of_node(seen, &verdict, pods, now));
         }
         for (name, pods) in world.pods.iter().filter(|(name, _)| !world.nodes.contains_key(*name)) {
             queue.want(name, self.writes.of_no_node(pods));
@@ -89,7 +96,7 @@ impl Planner {
             Some((name, node)) => {
                 let seen = self.see(world, name, node, now);
                 let verdict = self.verdict(&seen, now);
-                self.writes.of_node(&seen, &verdict, pods)
+                self.writes.of_node(&seen, &verdict, pods, now)
             }
             None => pods.map(|pods| self.writes.of_no_node(pods)).unwrap_or_default(),
         };
@@ -114,7 +121,17 @@ impl Planner {
             Some(since) => drop(self.since.insert(name.clone(), since)),
             None => drop(self.since.remove(name)),
         }
-        Seen { name, node, pool, said, link, given_up }
+        let evicting = self.evicting(name, node, now.unix);
+        Seen { name, node, pool, said, link, given_up, evicting }
+    }
+
+    fn evicting(&mut self, name: &Arc<str>, node: &Node, unix: i64) -> Evicting {
+        let known = self.evicting.remove(name).unwrap_or_default();
+        let found = known.seen(&node.spec.taints, unix);
+        if !found.is_empty() {
+            self.evicting.insert(name.clone(), found.clone());
+        }
+        found
     }
 
     fn verdict(&self, seen: &Seen<'_>, now: Moment) -> Verdict {

@@ -23,14 +23,15 @@ pub enum End {
     Delete,
 }
 
-/// The mark of a pod: set while the node is silent, kept while it comes back, taken away otherwise.
-pub fn mark(pod: &Pod, verdict: &Verdict, edit: &mut Edit) {
-    let ends = pod.terminating || pod.finished;
+/// The mark of a pod: set while the node is silent, kept while it comes back, taken away otherwise. `due`: a person's
+/// taint evicts the pod. One that terminates has none: pod-gc may have to end it (an out-of-service node, no node).
+pub fn mark(pod: &Pod, verdict: &Verdict, due: bool, edit: &mut Edit) {
+    let ends = pod.terminating || pod.finished || due;
     let wanted = match verdict.until {
         Some(until) if verdict.protects() && !pod.stays && !ends => Some(until.text()),
         _ => None,
     };
-    let kept = matches!(verdict.link, Link::Returning(_)) || verdict.over || pod.terminating;
+    let kept = (matches!(verdict.link, Link::Returning(_)) || verdict.over) && !pod.terminating && !due;
     if wanted.as_deref() != pod.until() && !(wanted.is_none() && kept) {
         edit.annotate(PROTECTED_UNTIL, wanted);
     }
@@ -57,22 +58,30 @@ pub fn conditions(pod: &Pod, verdict: &Verdict, marks: bool, readiness: bool) ->
     wanted
 }
 
-/// Whether a pod of a dead node has to go. kube-controller-manager has to have given the node up, too: two observers
-/// are better than one before pods are deleted.
-pub fn end(pod: &Pod, verdict: &Verdict, given_up: bool) -> End {
-    if !verdict.over || !given_up || pod.terminating || pod.finished || stays_by_itself(pod) {
+/// Whether a pod of a dead node has to go, and why. kube-controller-manager has to have given the node up, too: two
+/// observers are better than one before pods are deleted. A person's taint that makes a pod of a silent node `due`
+/// needs no second observer; taint eviction was refused and does not try again.
+pub fn end(pod: &Pod, verdict: &Verdict, given_up: bool, due: bool) -> End {
+    let tainted = due && verdict.until.is_some() && matches!(verdict.link, Link::Disconnected(_));
+    let dead = verdict.over && given_up && !stays_by_itself(pod);
+    if pod.terminating || pod.finished || pod.stays || !tainted && !dead {
         return End::None;
     }
     if pod.announced { End::Delete } else { End::Announce }
 }
 
-/// The announcement.
-pub fn announcement() -> Conditions {
+/// The announcement; `due` as in [`end`].
+pub fn announcement(due: bool) -> Conditions {
+    let why = if due {
+        "The node is disconnected and has a NoExecute taint that the pod does not tolerate"
+    } else {
+        "The node is disconnected for longer than its autonomy lasts"
+    };
     let condition = Condition {
         kind: DISRUPTION_TARGET.to_owned(),
         status: "True".to_owned(),
         reason: Some(EMPTIED.to_owned()),
-        message: Some("The node is disconnected for longer than its autonomy lasts".to_owned()),
+        message: Some(why.to_owned()),
         last_transition_time: None,
     };
     Conditions { set: vec![condition], gone: Vec::new() }
@@ -99,6 +108,9 @@ mod tests {
         after: i64,
         #[serde(default)]
         pod: Vec<String>,
+        /// A person's taint evicts the pod.
+        #[serde(default)]
+        due: bool,
         #[serde(default)]
         mark: Option<String>,
         /// keep, gone, or the new mark
@@ -145,7 +157,7 @@ mod tests {
         for case in &cases {
             let (pod, verdict) = (pod(case), verdict(case));
             let mut edit = Edit::default();
-            mark(&pod, &verdict, &mut edit);
+            mark(&pod, &verdict, case.due, &mut edit);
             let marked = match edit.annotations.get(PROTECTED_UNTIL) {
                 None => "keep",
                 Some(None) => "gone",
@@ -156,13 +168,14 @@ mod tests {
             let set = wanted.set.iter().map(|c| format!("{}={}", c.kind, c.status));
             let gone = wanted.gone.iter().map(|kind| format!("{kind} gone"));
             assert_eq!(set.chain(gone).collect::<Vec<_>>(), case.conditions, "{}", case.name);
-            let end = match end(&pod, &verdict, true) {
+            let end = match end(&pod, &verdict, true, case.due) {
                 End::None => None,
                 End::Announce => Some("announce"),
                 End::Delete => Some("delete"),
             };
             assert_eq!(end, case.end.as_deref(), "{}", case.name);
-            assert_eq!(super::end(&pod, &verdict, false), End::None, "{}: the other observer", case.name);
+            let alone = super::end(&pod, &verdict, false, false);
+            assert_eq!(alone, End::None, "{}: the other observer", case.name);
         }
     }
 }

@@ -112,13 +112,17 @@ fn first<'a>(list: &'a [Toleration], taint: &str) -> Option<&'a Toleration> {
     list.iter().find(|t| tolerates(t, taint))
 }
 
-/// `Toleration.ToleratesTaint` of core/v1, for a taint of that key without a value and with the effect `NoExecute`.
 fn tolerates(toleration: &Toleration, taint: &str) -> bool {
+    tolerates_value(toleration, taint, "")
+}
+
+/// `Toleration.ToleratesTaint` of core/v1, for a taint of that key and value with the effect `NoExecute`.
+pub fn tolerates_value(toleration: &Toleration, taint: &str, taint_value: &str) -> bool {
     let key = toleration.key.as_deref().unwrap_or_default();
     let effect = toleration.effect.as_deref().unwrap_or_default();
     let right = (effect.is_empty() || effect == NO_EXECUTE) && (key.is_empty() || key == taint);
     let exists = toleration.operator.as_deref() == Some("Exists");
-    right && (exists || !key.is_empty() && toleration.value.as_deref().unwrap_or_default().is_empty())
+    right && (exists || !key.is_empty() && toleration.value.as_deref().unwrap_or_default() == taint_value)
 }
 
 fn toleration(taint: &str, seconds: Option<i64>) -> Toleration {

@@ -11,6 +11,7 @@ use super::tolerate::{self, Wanted};
 use super::verdict::{Guarded, Verdict};
 use super::{name, outage, story};
 use crate::autonomy::Autonomy;
+use crate::clock::Moment;
 use crate::config::Config;
 use crate::link::Link;
 use crate::pool::status::Counts;
@@ -44,10 +45,17 @@ impl Writes {
     }
 
     /// All that is to be written about a node and its pods.
-    pub fn of_node(&self, seen: &Seen<'_>, verdict: &Verdict, pods: Option<&Pods>) -> Vec<Write> {
+    pub fn of_node(
+        &self,
+        seen: &Seen<'_>,
+        verdict: &Verdict,
+        pods: Option<&Pods>,
+        now: Moment,
+    ) -> Vec<Write> {
         let mut writes = self.node(seen, verdict);
         for pod in pods.into_iter().flat_map(|pods| pods.values()) {
-            writes.extend(self.pod(pod, verdict, seen.given_up));
+            let due = seen.evicting.due(pod, now.unix);
+            writes.extend(self.pod(pod, verdict, seen.given_up, due));
         }
         writes
     }
@@ -55,7 +63,7 @@ impl Writes {
     /// Pods of a node that is no object any more: their marks go, so that pod-gc can do its work.
     pub fn of_no_node(&self, pods: &Pods) -> Vec<Write> {
         let verdict = Verdict::new(Link::Connected, Autonomy::None, Guarded::No, false, 0);
-        pods.values().flat_map(|pod| self.pod(pod, &verdict, false)).collect()
+        pods.values().flat_map(|pod| self.pod(pod, &verdict, false, false)).collect()
     }
 
     /// All that is to be written about a pool.
@@ -103,8 +111,8 @@ impl Writes {
         writes
     }
 
-    fn pod(&self, pod: &Pod, verdict: &Verdict, given_up: bool) -> Vec<Write> {
-        let end = if self.lifecycle { protect::end(pod, verdict, given_up) } else { End::None };
+    fn pod(&self, pod: &Pod, verdict: &Verdict, given_up: bool, due: bool) -> Vec<Write> {
+        let end = if self.lifecycle { protect::end(pod, verdict, given_up, due) } else { End::None };
         let target =
             |make: fn(String, String) -> Target| make(pod.namespace.to_string(), pod.name.to_string());
         let write = |target, rank, body| {
@@ -113,13 +121,14 @@ impl Writes {
         };
         let conditions = match end {
             End::Delete => return vec![write(target(Target::PodEnd), Rank::Empty, end_of(&pod.uid))],
-            End::Announce => protect::announcement(),
+            End::Announce => protect::announcement(due),
             End::None => protect::conditions(pod, verdict, self.lifecycle, self.readiness),
         };
-        let edit = self.edit(pod, verdict);
+        let edit = self.edit(pod, verdict, due);
         let mut writes = Vec::new();
         if !edit.is_empty() {
-            let rank = if verdict.link == Link::Connected { Rank::Tidy } else { Rank::Protect };
+            let saves = verdict.link != Link::Connected && !pod.terminating && !due;
+            let rank = if saves { Rank::Protect } else { Rank::Tidy };
             writes.push(write(
                 target(Target::Pod),
                 rank_of_edit(rank, &edit),
@@ -133,12 +142,13 @@ impl Writes {
         writes
     }
 
-    fn edit(&self, pod: &Pod, verdict: &Verdict) -> Edit {
+    fn edit(&self, pod: &Pod, verdict: &Verdict, due: bool) -> Edit {
         let mut edit = Edit::default();
         if self.lifecycle {
-            protect::mark(pod, verdict, &mut edit);
+            protect::mark(pod, verdict, due, &mut edit);
         }
         if self.autonomy
+            && !due
             && let Some(wanted) = verdict.wanted()
             && (wanted != Wanted::Original || pod.notes.is_some())
         {

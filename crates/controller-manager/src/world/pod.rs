@@ -3,9 +3,10 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use crate::clock;
 use crate::names::{
-    DISRUPTION_TARGET, MIRROR, ORIGINAL_NOT_READY, ORIGINAL_UNREACHABLE, PROTECTED_UNTIL, READY,
-    REFUSED_DISRUPTIONS,
+    DISRUPTION_TARGET, MIRROR, ORIGINAL_NOT_READY, ORIGINAL_UNREACHABLE, POD_SCHEDULED, PROTECTED_UNTIL,
+    READY, REFUSED_DISRUPTIONS,
 };
 use crate::nodes::protect::EMPTIED;
 use crate::wire::{self, Condition, Toleration, condition, text};
@@ -37,6 +38,8 @@ pub struct Pod {
     pub disrupted: bool,
     /// This program has announced that it will delete it.
     pub announced: bool,
+    /// Since when it is on its node, on the cluster's clock (Unix seconds); 0 when that is not said.
+    pub bound: i64,
     /// When it was last listed; for what a new list does not have.
     pub(crate) listing: u32,
 }
@@ -121,6 +124,7 @@ impl Shared {
             flipped: condition(conditions, READY).is_some_and(|c| c.status == "False") && works(&pod),
             disrupted: disruption.is_some_and(refused),
             announced: disruption.is_some_and(|c| c.reason.as_deref() == Some(EMPTIED)),
+            bound: bound(&pod),
             listing,
             tolerations: self.tolerations(pod.spec.tolerations),
         }
@@ -129,6 +133,15 @@ impl Shared {
 
 fn boxed(text: Option<&str>) -> Box<str> {
     text.unwrap_or_default().into()
+}
+
+/// The binding sets PodScheduled (pkg/registry/core/pod/storage, `assignPod`); a pod that was made on its node has its
+/// creation alone.
+fn bound(pod: &wire::Pod) -> i64 {
+    let scheduled = condition(&pod.status.conditions, POD_SCHEDULED).filter(|c| c.status == "True");
+    let scheduled = scheduled.and_then(|c| clock::parse_rfc3339(c.last_transition_time.as_deref()?));
+    let created = pod.metadata.creation_timestamp.as_ref().map(|at| at.0.as_second());
+    scheduled.or(created).unwrap_or_default()
 }
 
 fn notes(pod: &wire::Pod) -> Option<Box<Notes>> {
@@ -230,6 +243,21 @@ mod tests {
             pod["status"]["conditions"].as_array_mut().unwrap().push(condition);
             assert_eq!(read(pod).disrupted, counts, "{reason}");
         }
+    }
+
+    #[test]
+    fn a_pod_is_on_its_node_since_it_was_bound_or_else_made() {
+        let mut pod = running("True", json!([]));
+        assert_eq!(read(pod.clone()).bound, 0);
+        pod["metadata"]["creationTimestamp"] = "2023-11-14T22:13:20Z".into();
+        assert_eq!(read(pod.clone()).bound, 1_700_000_000);
+        let mut scheduled =
+            json!({"type": "PodScheduled", "status": "True", "lastTransitionTime": "2023-11-14T22:13:30Z"});
+        pod["status"]["conditions"] = json!([scheduled]);
+        assert_eq!(read(pod.clone()).bound, 1_700_000_010);
+        scheduled["status"] = "False".into();
+        pod["status"]["conditions"] = json!([scheduled]);
+        assert_eq!(read(pod).bound, 1_700_000_000, "it waited for a node then");
     }
 
     #[test]

@@ -237,6 +237,46 @@ async fn a_node_that_is_deleted_protects_nothing() {
 }
 
 #[tokio::test]
+async fn a_persons_taint_on_a_silent_node_evicts_what_does_not_tolerate_it() {
+    const OUT: &str = "node.kubernetes.io/out-of-service";
+    let (bed, manager) = prepared(&[]).await;
+    let mut patient = tolerations(5).as_array().cloned().unwrap();
+    let mut steady = patient.clone();
+    patient.push(json!({"key": OUT, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 60}));
+    steady.push(json!({"key": OUT, "operator": "Equal", "value": "nodeshutdown"}));
+    bed.pod("patient", "n", Some(patient.into()));
+    bed.pod("steady", "n", Some(steady.into()));
+    bed.pod("leaving", "n", None);
+    // The cluster's clock is the scripted one.
+    bed.api.modify("pods", "default", "patient", |p| {
+        p["metadata"]["creationTimestamp"] = "2023-11-14T22:13:20Z".into();
+    });
+    bed.give_up("n");
+    bed.pass(&manager, 50).await;
+    until("marks", || ["web", "patient", "steady", "leaving"].iter().all(|pod| bed.mark(pod).is_some()))
+        .await;
+    bed.api.modify("pods", "default", "leaving", |p| {
+        p["metadata"]["deletionTimestamp"] = "2023-11-14T22:14:20Z".into();
+    });
+    until("no mark that pod-gc is refused by", || bed.mark("leaving").is_none()).await;
+    bed.api.modify("nodes", "", "n", |n| {
+        let taint = json!({"key": OUT, "value": "nodeshutdown", "effect": "NoExecute"});
+        n["spec"]["taints"].as_array_mut().unwrap().push(taint);
+    });
+    // Not a second goes by.
+    let going = |pod: &str| bed.pod_now(pod)["metadata"]["deletionTimestamp"].is_string();
+    until("evictions", || going("web") && going("short")).await;
+    assert_eq!(Bed::condition(&bed.pod_now("web"), "DisruptionTarget").as_deref(), Some("True"));
+    until("no marks", || bed.mark("web").is_none() && bed.mark("short").is_none()).await;
+    bed.pass(&manager, 50).await;
+    assert!(bed.mark("patient").is_some() && !going("patient"), "it tolerates the taint for a minute");
+    bed.pass(&manager, 15).await;
+    until("its eviction", || going("patient")).await;
+    assert!(bed.mark("steady").is_some() && !going("steady"), "it tolerates the taint for ever");
+    manager.stop().await;
+}
+
+#[tokio::test]
 async fn a_chosen_controller_works_alone() {
     let bed = Bed::new().await;
     bed.node("n", &[(DURATION, "10m")]);

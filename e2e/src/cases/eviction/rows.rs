@@ -26,15 +26,18 @@ pub struct Row {
 const POOL: &str = "rows-pool";
 /// How long its guard protects it.
 const POOL_MAXIMUM: Duration = SHORT;
+/// The period of pod-gc (pkg/controller/podgc, `gcCheckPeriod`).
+const POD_GC: Duration = Duration::from_secs(20);
 /// Marks hold whole seconds.
 const ROUNDING: Duration = Duration::from_secs(1);
 
 /// The nodes of the rows: name, autonomy.
-const NODES: [(&str, Option<&str>); 10] = [
+const NODES: [(&str, Option<&str>); 11] = [
     ("plain", None),
     ("switched-on", None),
     ("unparsable", Some("soon")),
     ("deleted", Some("24h")),
+    ("tainted", Some("24h")),
     ("rolling", Some("24h")),
     ("rolling-well", None),
     ("unready-well", Some("24h")),
@@ -106,6 +109,7 @@ fn act(stage: &Stage) -> Result<()> {
     })?;
     let well = json!({"metadata": {"labels": {GROUP: group("rolling")}}});
     stage.patch(&format!("/api/v1/nodes/{}", node("rolling-well")), &well)?;
+    take_out_of_service(stage)?;
     let template = json!({"spec": {"template": {"metadata": {"annotations": {"e2e.yurt/version": "2"}}}}});
     let deployment = format!("deployments/{}-deployment", group("rolling"));
     stage.patch(&path("apps/v1", &deployment), &template)?;
@@ -114,10 +118,19 @@ fn act(stage: &Stage) -> Result<()> {
     answer.success().context("a user's deletion of a protected pod").map(drop)
 }
 
+/// A person says that a silent node is dead, as the documentation of Kubernetes asks for before stateful pods move.
+fn take_out_of_service(stage: &Stage) -> Result<()> {
+    let name = format!("/api/v1/nodes/{}", node("tainted"));
+    let add = json!([{"op": "add", "path": "/spec/taints/-", "value": {
+        "key": "node.kubernetes.io/out-of-service", "value": "nodeshutdown", "effect": "NoExecute"}}]);
+    stage.session().call("PATCH", &name, "application/json-patch+json", &add).map(drop)
+}
+
 fn look(stage: &Stage) -> Vec<Row> {
     vec![
         row("a node without autonomy", "evicted", gone(stage, "plain")),
         row("an unparsable duration", "evicted, an Event on the node", unparsable(stage)),
+        row("a person's NoExecute taint on a silent node", "evicted, then ended by pod-gc", ended(stage)),
         row("kubectl delete of a protected pod", "deleted", gone(stage, "deleted")),
         row("a rolling update by the owner", "old pod deleted, new one ready", rolled(stage)),
         row("an unready pod of a connected node", "out of the Service", dropped(stage)),
@@ -132,6 +145,17 @@ fn row(name: &'static str, expected: &'static str, got: Result<()>) -> Row {
 
 fn gone(stage: &Stage, name: &str) -> Result<()> {
     deletion(stage, name, SLACK).map(drop)
+}
+
+/// The pod of a node that is out of service is deleted and does not stay Terminating: pod-gc looks every 20 s.
+fn ended(stage: &Stage) -> Result<()> {
+    deletion(stage, "tainted", SLACK)?;
+    stage.expect("its end", POD_GC + SLACK, |stage| {
+        let record = stage.fleet.record();
+        let group = group("tainted");
+        let (_, seen) = record.of(&group, "bare").next().context("no pod")?;
+        is(seen.gone, "gone")
+    })
 }
 
 /// When the deletion of the one pod of a group was seen.
