@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use clap::Parser;
 use clap::error::ErrorKind;
@@ -16,6 +17,8 @@ use crate::credential::CredentialFiles;
 const SECURE_PORT: u16 = 10268;
 /// A port on the node: health, metrics and status.
 const ADMIN_PORT: u16 = 10267;
+/// Addresses for local clients: loopback, a dummy interface and their like in both families.
+const MAX_ADDRESSES: usize = 8;
 /// The default bound on what the cache keeps of reads that nobody watches, in bytes.
 const CACHE_BYTES: u64 = 512 << 20;
 /// With less than this not even the node's own pods would fit, in bytes.
@@ -51,9 +54,9 @@ struct Values {
     /// Folder of the durable store [default: ROOT-DIR/cache].
     #[arg(long, value_name = "DIR")]
     disk_cache_path: Option<PathBuf>,
-    /// Address that local clients connect to [default: 127.0.0.1].
-    #[arg(long, value_name = "IP")]
-    bind_proxy_address: Option<IpAddr>,
+    /// Addresses that local clients connect to, separated by commas [default: 127.0.0.1].
+    #[arg(long, value_name = "IPS")]
+    bind_proxy_address: Option<Addresses>,
     /// HTTPS port for local clients; 0 takes a free one [default: 10268].
     #[arg(long, value_name = "PORT")]
     proxy_secure_port: Option<u16>,
@@ -93,8 +96,8 @@ pub struct Config {
     pub root_dir: PathBuf,
     /// Where the store is.
     pub store_dir: PathBuf,
-    /// Address of the HTTPS listener.
-    pub bind_address: IpAddr,
+    /// Addresses of the HTTPS listener: one at least, each once.
+    pub bind_addresses: Vec<IpAddr>,
     /// Port of the HTTPS listener.
     pub secure_port: u16,
     /// Port of the admin listener on 127.0.0.1.
@@ -204,7 +207,7 @@ impl Values {
             node_name: parse_node_name(self.node_name)?,
             store_dir: self.disk_cache_path.unwrap_or_else(|| root_dir.join("cache")),
             root_dir,
-            bind_address: self.bind_proxy_address.unwrap_or(IpAddr::from([127, 0, 0, 1])),
+            bind_addresses: self.bind_proxy_address.map_or(vec![IpAddr::from([127, 0, 0, 1])], |a| a.0),
             secure_port,
             admin_port,
             credentials: CredentialFiles {
@@ -216,6 +219,37 @@ impl Values {
             cache_max_bytes: parse_cache_bytes(self.cache_max_bytes)?,
             log: self.log.unwrap_or_else(|| "info".to_owned()),
         })
+    }
+}
+
+/// Addresses separated by commas, each once.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(try_from = "String")]
+struct Addresses(Vec<IpAddr>);
+
+impl FromStr for Addresses {
+    type Err = String;
+
+    fn from_str(list: &str) -> Result<Self, String> {
+        let mut addresses = Vec::new();
+        for text in split(Some(list)) {
+            let address = text.parse().map_err(|_| format!("{text:?} is not an IP address"))?;
+            if !addresses.contains(&address) {
+                addresses.push(address);
+            }
+        }
+        match addresses.len() {
+            1..=MAX_ADDRESSES => Ok(Self(addresses)),
+            many => Err(format!("it has {many} addresses instead of 1 to {MAX_ADDRESSES}")),
+        }
+    }
+}
+
+impl TryFrom<String> for Addresses {
+    type Error = String;
+
+    fn try_from(list: String) -> Result<Self, String> {
+        list.parse().map_err(|error| format!("bind-proxy-address: {error}"))
     }
 }
 
@@ -283,6 +317,22 @@ mod tests {
         assert_eq!((config.servers.len(), config.lb_mode), (2, Mode::RoundRobin));
         assert_eq!((config.secure_port, config.admin_port), (10268, 10267));
         assert_eq!(config.credentials.key, config.credentials.certificate);
+    }
+
+    #[test]
+    fn local_clients_may_have_several_addresses() {
+        let with = |list: &str| {
+            let list = format!("--bind-proxy-address={list}");
+            resolve(&["--server-addr=https://a", "--node-name=n", &list]).map(|c| c.bind_addresses)
+        };
+        let two: Vec<IpAddr> = vec!["127.0.0.1".parse().unwrap(), "169.254.2.1".parse().unwrap()];
+        assert_eq!(with("127.0.0.1, 169.254.2.1,127.0.0.1").unwrap(), two);
+        let file: Values = parse_file("bind-proxy-address: 127.0.0.1,169.254.2.1").unwrap();
+        assert_eq!(file.bind_proxy_address.unwrap().0, two);
+        let nine = (1..=9).map(|n| format!("127.0.0.{n}")).collect::<Vec<_>>().join(",");
+        for wrong in ["", ",", "127.0.0.1,nowhere", &nine] {
+            assert!(with(wrong).unwrap_err().contains("--bind-proxy-address"), "{wrong}");
+        }
     }
 
     #[test]

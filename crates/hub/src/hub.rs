@@ -93,11 +93,10 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     // From the first moment on: a signal during the start must not end the process half way.
     let mut signals = Signals::new()?;
     folder(&config.root_dir)?;
-    let secure =
-        listen::bind(SocketAddr::new(config.bind_address, config.secure_port), "proxy-secure-port").await?;
+    let secure = listen::bind_all(&config.bind_addresses, config.secure_port, "proxy-secure-port").await?;
     let admin =
         listen::bind(SocketAddr::new(IpAddr::from([127, 0, 0, 1]), config.admin_port), "serve-port").await?;
-    let ports = [secure.local_addr()?.port(), admin.local_addr()?.port()];
+    let ports = [listen::port(&secure)?, admin.local_addr()?.port()];
 
     let metrics = Arc::new(Metrics::default());
     let (stop, shutdown) = tasks::shutdown();
@@ -135,7 +134,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     };
     tasks::spawn("replay", Failure::Fatal, replay.run(shutdown.clone()));
 
-    let names = ca::serving_names(config.bind_address, &config.node_name, &config.extra_names);
+    let names = ca::serving_names(&config.bind_addresses, &config.node_name, &config.extra_names);
     let serving = ca::serving_certificate(&config.root_dir.join("pki"), &names)?;
     let terminal = Arc::new(Terminal::new(serving, &credentials)?);
     let (renewed, watched) =
@@ -181,7 +180,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     }
     notify("READY=1");
     tracing::info!(secure = ports[0], admin = ports[1], node = config.node_name, "yurthub serves");
-    let listener = Listener { socket: secure, terminal, metrics };
+    let listener = Listener { sockets: secure, terminal, metrics };
     let (drained, served) = tokio::sync::oneshot::channel();
     tasks::spawn("listener", Failure::Fatal, async move {
         listener.run(move |request, peer| Arc::clone(&pipeline).serve(request, peer), shutdown).await;

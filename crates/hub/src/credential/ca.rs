@@ -126,10 +126,11 @@ fn write_new(path: &Path, text: &str, mode: u32) -> Result<(), CaError> {
     write().map_err(|error| CaError::File { path: path.to_owned(), error })
 }
 
-/// The names and addresses a serving certificate has to carry for a listener on `bind`.
-pub fn serving_names(bind: IpAddr, node_name: &str, extra: &[String]) -> Vec<String> {
-    let fixed = ["127.0.0.1".to_owned(), "localhost".to_owned(), bind.to_string(), node_name.to_owned()];
-    let mut names: Vec<String> = fixed.into_iter().chain(extra.iter().cloned()).collect();
+/// The names and addresses a serving certificate has to carry for a listener on all of `bind`.
+pub fn serving_names(bind: &[IpAddr], node_name: &str, extra: &[String]) -> Vec<String> {
+    let fixed = ["127.0.0.1".to_owned(), "localhost".to_owned(), node_name.to_owned()];
+    let bound = bind.iter().map(IpAddr::to_string);
+    let mut names: Vec<String> = fixed.into_iter().chain(bound).chain(extra.iter().cloned()).collect();
     names.sort();
     names.dedup();
     names

@@ -2,10 +2,12 @@
 
 use std::convert::Infallible;
 use std::future::Future;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use futures_util::future::select_all;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -79,10 +81,10 @@ fn server_config(serving: &Serving, credentials: &Credentials) -> anyhow::Result
     Ok(config)
 }
 
-/// The listener with its bound socket.
+/// The listener with its bound sockets.
 pub struct Listener {
-    /// The socket.
-    pub socket: TcpListener,
+    /// The sockets, one at least.
+    pub sockets: Vec<TcpListener>,
     /// TLS.
     pub terminal: Arc<Terminal>,
     /// Where over-full is counted.
@@ -100,10 +102,10 @@ impl Listener {
         loop {
             let accepted = tokio::select! {
                 () = shutdown.wait() => break,
-                accepted = self.socket.accept() => accepted,
+                accepted = accept(&self.sockets) => accepted,
             };
             let stream = match accepted {
-                Ok((stream, _)) => stream,
+                Ok(stream) => stream,
                 Err(error) => {
                     // Out of file descriptors, most likely: others end, then this goes on.
                     tracing::warn!(%error, "cannot accept a connection");
@@ -128,9 +130,16 @@ impl Listener {
             tasks::spawn("local connection", tasks::Failure::Local, connection.run(acceptor, serve.clone()));
         }
         // From here on a client is refused at once instead of waiting for a process that ends.
-        drop(self.socket);
+        drop(self.sockets);
         let _ = tokio::time::timeout(DRAIN, places.empty()).await;
     }
+}
+
+/// The next connection, on whichever socket it comes.
+async fn accept(sockets: &[TcpListener]) -> io::Result<TcpStream> {
+    let waiting = sockets.iter().map(|socket| Box::pin(socket.accept()));
+    let (accepted, _, _) = select_all(waiting).await;
+    accepted.map(|(stream, _)| stream)
 }
 
 /// One local connection.

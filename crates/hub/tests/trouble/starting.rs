@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use yurt_testkit::client::Protocol;
+use yurt_testkit::client::{Client, Protocol};
 use yurt_testkit::cluster::{Cluster, Hub, HubOptions, yurthub};
 
 use crate::tools::{NODE, metric, mode, run, source, text, until, without_link};
@@ -104,6 +104,31 @@ async fn the_file_and_the_flags_make_one_configuration() {
     until("a line of the log at the level of the file", async || hub.log().contains("DEBUG").then_some(()))
         .await;
     hub.stop().await;
+}
+
+/// Pods reach it at an address of their own (of a dummy interface), the kubelet at the loopback: one port, one certificate.
+#[tokio::test]
+async fn it_listens_at_every_address_and_its_certificate_names_them() {
+    let mut cluster = without_link().await;
+    let addresses = "--bind-proxy-address=127.0.0.1,127.0.0.2".to_owned();
+    cluster.hub.options.arguments.push(addresses);
+    cluster.hub.start().await;
+    let (port, ca) = (cluster.hub.ports().secure, fs::read_to_string(cluster.hub.ca_file()).unwrap());
+    let at = |address: &str| Client::new(&format!("https://{address}:{port}"), &ca, None, Protocol::Http2);
+    for address in ["127.0.0.1", "127.0.0.2"] {
+        at(address).get("/version").await.unwrap().expect(401);
+    }
+    let refused = at("127.0.0.3").get("/version").await;
+    assert!(refused.is_err(), "{refused:?}");
+    // What of them does not exist is said, and nothing is served halfway.
+    cluster.hub.stop().await;
+    let options = cluster.hub.options.clone();
+    let wrong =
+        HubOptions { arguments: vec!["--bind-proxy-address=127.0.0.1,192.0.2.1".to_owned()], ..options };
+    let mut hub = Hub::new(wrong);
+    hub.spawn();
+    let failed = format!("{:#}", hub.until_ready().await.unwrap_err());
+    assert!(failed.contains("exit status: 1") && failed.contains("192.0.2.1"), "{failed}");
 }
 
 #[tokio::test]

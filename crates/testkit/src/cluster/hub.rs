@@ -217,7 +217,9 @@ impl Hub {
         let options = &self.options;
         let mut command = Command::new(&options.binary);
         command.arg0("yurthub").args(["--node-name", &options.node, "--server-addr", &options.servers]);
-        command.args(["--bind-proxy-address", "127.0.0.1"]);
+        if !options.arguments.iter().any(|a| a.starts_with("--bind-proxy-address")) {
+            command.args(["--bind-proxy-address", "127.0.0.1"]);
+        }
         command.arg("--root-dir").arg(&options.root).arg("--ca-file").arg(&options.ca_file);
         command.arg("--client-cert").arg(&options.identity.cert_file);
         command.arg("--client-key").arg(&options.identity.key_file);
