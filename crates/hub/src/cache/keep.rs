@@ -12,13 +12,14 @@ use yurt_api::object;
 use yurt_api::representation::Representation;
 use yurt_api::request::ResourceRequest;
 use yurt_api::resource::TypeMeta;
-use yurt_store::{Change, CollectionRecord, CollectionState, Document, Fetched, Row};
+use yurt_store::{Change, CollectionRecord, CollectionState, Document, Fetched, Row, StoreError, Writer};
 
 use super::collection::{Collection, Upstream};
 use super::lately::Note;
 use super::{Cache, FrontError};
 use crate::clock;
 use crate::cloud::Identity;
+use crate::connectivity::Connectivity;
 
 /// The largest answer to a GET that is compared with what was kept a moment ago, in bytes.
 const MAX_NOTED: usize = 64 << 10;
@@ -173,12 +174,12 @@ impl Cache {
         let (stored_key, stored_header) = (key.clone(), header.clone());
         let damaged = held.as_ref().filter(|h| h.is_damaged()).map(|h| h.id());
         let (id, changes, previous) = self
-            .front
-            .write(move |w| {
+            .write_linked(move |w| {
                 damaged.map_or(Ok(()), |id| w.remove(id))?;
                 w.replace(&stored_key, &stored_header, stored_state, node_owned, now, &rows)
             })
-            .await?;
+            .await?
+            .ok_or(NotKept::LinkLost)?;
         let version = header.resource_version;
         if held.as_ref().is_some_and(|held| held.version() > version) {
             // What was fetched of the time that is gone would stand before what is true now.
@@ -282,9 +283,6 @@ impl Cache {
         if asked.as_ref() != Some(&meta.key()) || meta.resource_version == 0 {
             return Err(NotKept::Undecodable);
         }
-        if !self.connectivity.reachable() {
-            return Err(NotKept::LinkLost);
-        }
         let fetched = Fetched {
             resource: request.resource.clone(),
             key: meta.key(),
@@ -307,7 +305,7 @@ impl Cache {
         let about = (fetched.resource.clone(), fetched.key.clone(), fetched.subresource.clone());
         let fetched = Arc::new(fetched);
         let shown = Arc::clone(&fetched);
-        if self.front.write(move |w| w.put_fetched(&shown)).await? {
+        if self.write_linked(move |w| w.put_fetched(&shown)).await?.ok_or(NotKept::LinkLost)? {
             self.doubts.ends(&about);
             return Ok(());
         }
@@ -315,9 +313,18 @@ impl Cache {
             return Err(NotKept::Older);
         }
         tracing::warn!(object = %about.1, "an object went back: the cluster was restored from a backup");
-        self.front.write(move |w| w.put_fetched_back(&fetched)).await?;
+        self.write_linked(move |w| w.put_fetched_back(&fetched)).await?.ok_or(NotKept::LinkLost)?;
         self.doubts.ends(&about);
         Ok(())
+    }
+
+    /// Runs a job that brings the cloud's word into the store; `None` when the link is lost by the time that the store
+    /// comes to it, which with a slow disk may be long after it was asked for (P6).
+    pub(super) async fn write_linked<R: Send + 'static>(
+        &self,
+        job: impl FnOnce(&mut Writer) -> Result<R, StoreError> + Send + 'static,
+    ) -> Result<Option<R>, FrontError> {
+        self.front.write(while_linked(self.connectivity.clone(), job)).await
     }
 
     /// Whether this very answer was kept a moment ago.
@@ -337,19 +344,23 @@ impl Cache {
     pub async fn forget_object(&self, request: &ResourceRequest) {
         let Some(key) = request.object_key() else { return };
         let resource = request.resource.clone();
-        if self.connectivity.reachable() {
-            let (of, named) = (resource.clone(), key.clone());
-            let _ = self.front.write(move |w| w.forget_fetched(&resource, &key)).await;
+        let (of, named) = (resource.clone(), key.clone());
+        if let Ok(Some(_)) = self.write_linked(move |w| w.forget_fetched(&resource, &key)).await {
             self.kept.forget((&of, Some(named)));
         }
     }
 
     /// Keeps a discovery, OpenAPI or version document.
     pub async fn keep_document(&self, document: Document) {
-        if self.connectivity.reachable() {
-            let _ = self.front.write(move |w| w.put_document(&document)).await;
-        }
+        let _ = self.write_linked(move |w| w.put_document(&document)).await;
     }
+}
+
+fn while_linked<R>(
+    link: Connectivity,
+    job: impl FnOnce(&mut Writer) -> Result<R, StoreError>,
+) -> impl FnOnce(&mut Writer) -> Result<Option<R>, StoreError> {
+    move |writer| if link.reachable() { job(writer).map(Some) } else { Ok(None) }
 }
 
 fn is_metadata(kind: &TypeMeta) -> bool {
@@ -372,4 +383,51 @@ fn rows_of(key: &CollectionKey, list: &List) -> Result<Vec<Row>, NotKept> {
             })
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use yurt_store::{Options, SealKey};
+
+    use super::super::front::Front;
+    use super::*;
+    use crate::connectivity::State;
+
+    /// P6: what waits behind a slow disk when the link is lost does not land after it.
+    #[tokio::test]
+    async fn what_the_store_comes_to_after_the_loss_stays_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let key = SealKey::from_bytes([7; 32]);
+        let opened = yurt_store::open(Options::new(folder.path(), key)).unwrap();
+        let (front, threads) = Front::start(opened.writer, opened.reader).unwrap();
+        let (moved, link) = Connectivity::by_hand(State::Online);
+        let document = || Document {
+            path: "/version".into(),
+            accept: String::new(),
+            status: 200,
+            content_type: "application/json".into(),
+            etag: None,
+            body: Bytes::from_static(b"{}"),
+            observed_at: 0,
+        };
+        let keep = |document: Document| {
+            front.write(while_linked(link.clone(), move |w: &mut Writer| w.put_document(&document)))
+        };
+        assert!(keep(document()).await.unwrap().is_some());
+        let (go_on, hangs) = mpsc::sync_channel::<()>(1);
+        let hang = front.write(move |_| {
+            let _ = hangs.recv();
+            Ok(())
+        });
+        let lose = async {
+            moved.send_modify(|s| s.state = State::Recovering);
+            go_on.send(()).unwrap();
+        };
+        let (hung, late, ()) = tokio::join!(hang, keep(document()), lose);
+        hung.unwrap();
+        assert!(late.unwrap().is_none());
+        assert!(front.close(threads, std::time::Duration::from_secs(10)).await);
+    }
 }

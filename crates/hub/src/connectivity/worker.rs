@@ -41,6 +41,14 @@ pub struct Snapshot {
 pub struct Connectivity(watch::Receiver<Snapshot>);
 
 impl Connectivity {
+    /// One that a test moves by hand.
+    #[cfg(test)]
+    pub(crate) fn by_hand(state: State) -> (watch::Sender<Snapshot>, Self) {
+        let snapshot = Snapshot { state, since: clock::monotonic(), since_unix: clock::unix() };
+        let (moved, seen) = watch::channel(snapshot);
+        (moved, Self(seen))
+    }
+
     /// The state now.
     pub fn now(&self) -> Snapshot {
         *self.0.borrow()

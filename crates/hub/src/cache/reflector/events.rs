@@ -12,8 +12,8 @@ use yurt_store::{Change, Row, Writer};
 use super::history::is_too_large;
 use super::step::Event;
 use super::{Reflector, Stop};
+use crate::cache::Cache;
 use crate::cache::collection::{Collection, Upstream};
-use crate::cache::{Cache, FrontError};
 use crate::tasks;
 
 impl Reflector {
@@ -95,7 +95,7 @@ impl Reflector {
         }
         let (cache, collection) = (Arc::clone(&self.cache), Arc::clone(&self.collection));
         let storing = async move { store_and_tell(&cache, &collection, changes, received, version).await };
-        Ok(self.to_its_end(storing).await??)
+        self.to_its_end(storing).await?
     }
 
     /// Nothing changed up to `version`. Not in the store, it costs a repetition after a power cut, nothing more.
@@ -134,10 +134,12 @@ async fn store_and_tell(
     changes: Vec<Change>,
     came: Vec<Came>,
     version: u64,
-) -> Result<(), FrontError> {
+) -> Result<(), Stop> {
     let (checking, now) = (Arc::clone(collection), crate::clock::unix());
     let applying = move |w: &mut Writer| checking.checked(w.apply(checking.id(), version, now, &changes));
-    let applied = cache.front.write(applying).await.inspect_err(|_| collection.fall_behind())?;
+    let applied = cache.write_linked(applying).await.inspect_err(|_| collection.fall_behind())?;
+    // The next watch brings them again: what is held stays as it is (P6).
+    let applied = applied.ok_or(Stop::Event(Event::Failed))?;
     cache.metrics.events.inc_by(came.len() as u64);
     let told = came.into_iter().zip(applied.previous).map(|((key, version, row, frame), previous)| {
         Upstream { key, row, previous, version, received: Some(frame), held: false }
