@@ -1,7 +1,7 @@
 //! A collection of 5,000 objects after an outage in which ten of them changed: what the link carries until every
 //! watcher has them, everything counted (TLS, probes, the reflector's watch), beside the bytes of the ten objects; and
-//! the lists that the outage costs, of which there should be none. The collection is not one of pods: those of its node
-//! the hub compares with the cloud at each return, however many they are.
+//! the lists that the outage costs, of which there should be none. The collection is not one of pods: of those
+//! of its node the hub asks, beside the watch, for what changed since (`replay/changed.rs`).
 
 use std::time::Duration;
 

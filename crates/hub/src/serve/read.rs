@@ -27,7 +27,7 @@ use crate::respond::{self, Body, BoxError, Reason};
 /// The largest list that is kept, in bytes; a larger one passes through.
 const MAX_KEPT: usize = 64 << 20;
 const NOT_HELD: &str = "the cloud cannot be reached, and this node does not hold what was asked for";
-/// No first byte by then: the store answers, if it can.
+/// Not the whole answer by then (`left` counts on after its head): the store answers, if it can.
 const VIEW_BOUND: Duration = Duration::from_millis(1800);
 
 impl Pipeline {
