@@ -146,13 +146,19 @@ fn deployment() -> Vec<Value> {
             "capabilities": {"drop": ["ALL"]},
         },
     });
+    let control_plane = "node-role.kubernetes.io/control-plane";
+    let preference = json!({
+        "weight": 100,
+        "preference": {"matchExpressions": [{"key": control_plane, "operator": "Exists"}]},
+    });
     let spec = json!({
         "serviceAccountName": NAME,
         "priorityClassName": "system-cluster-critical",
         "securityContext": {"runAsNonRoot": true, "runAsUser": 65532, "seccompProfile": {"type": "RuntimeDefault"}},
-        // Beside the control plane: on a node that is cut off it would have to judge its own silence.
-        "nodeSelector": {"node-role.kubernetes.io/control-plane": ""},
-        "tolerations": [{"key": "node-role.kubernetes.io/control-plane", "operator": "Exists", "effect": "NoSchedule"}],
+        // Beside the control plane, where nodes of it are: on a node that is cut off it would have to judge its own
+        // silence. A managed cluster shows none, and has to have it all the same.
+        "affinity": {"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [preference]}},
+        "tolerations": [{"key": control_plane, "operator": "Exists", "effect": "NoSchedule"}],
         "containers": [container],
     });
     vec![json!({
