@@ -58,6 +58,7 @@ pub fn run(world: &mut World) -> Result<()> {
             bail!("online kubectl said {online:?}, offline {offline:?}");
         }
     }
+    waits(&kubectl, pod).context("waiting offline")?;
     watches(&kubectl, &pods, pod).context("watching offline")?;
     is_refused(&kubectl)?;
     link::heal()?;
@@ -123,23 +124,22 @@ fn works_online(kubectl: &Kubectl, pod: &str) -> Result<()> {
     if !again.contains("unchanged") {
         bail!("applied again: {again}");
     }
-    kubectl.run(&[
-        "wait",
-        "--for=condition=Ready",
-        "-n",
-        NAMESPACE,
-        &format!("pod/{pod}"),
-        "--timeout=20s",
-    ])?;
-    kubectl.run(&[
-        "wait",
-        "--for=jsonpath={.data.text}=before",
-        "-n",
-        NAMESPACE,
-        "configmap/kubectl",
-        "--timeout=20s",
-    ])?;
-    Ok(())
+    waits(kubectl, pod)
+}
+
+/// `kubectl wait` (a list and a watch by name) ends at once when it holds, and when its time is over otherwise.
+fn waits(kubectl: &Kubectl, pod: &str) -> Result<()> {
+    let wait = |on: &str, what: &str, timeout: &str| {
+        kubectl.run(&["wait", on, "-n", NAMESPACE, what, &format!("--timeout={timeout}")])
+    };
+    let pod = format!("pod/{pod}");
+    wait("--for=condition=Ready", &pod, "20s")?;
+    wait("--for=jsonpath={.data.text}=before", "configmap/kubectl", "20s")?;
+    match wait("--for=delete", &pod, "1s") {
+        Ok(said) => bail!("a pod that stays was waited for until it was deleted: {said}"),
+        Err(error) if format!("{error:#}").contains("timed out") => Ok(()),
+        Err(error) => Err(error.context("waiting for what does not come")),
+    }
 }
 
 /// A container that ends and is started again shows in `kubectl get --watch`.

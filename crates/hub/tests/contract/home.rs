@@ -366,3 +366,50 @@ async fn versions_of_the_outage_are_led_back() {
         assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
     }
 }
+
+/// Somebody deletes the node's object, or a namespace with pods of the node, while the node writes to them: what was
+/// written about them is dropped, not sent to others, not made anew, no conflict; all else is delivered, and the node sees
+/// them gone.
+#[tokio::test]
+async fn what_was_written_about_a_node_or_a_namespace_that_is_gone_is_dropped() {
+    let cluster = with_pods().await;
+    cluster.api.create(json!({"kind": "Namespace", "apiVersion": "v1", "metadata": {"name": "shop"}}));
+    cluster.api.create(objects::pod("shop", "till", NODE));
+    let kubelet = node(&cluster);
+    let shop = "/api/v1/namespaces/shop/pods";
+    eventually("the view has the pod", async || {
+        names(&kubelet.get(&format!("{OWN_PODS}&resourceVersion=0")).await.unwrap().expect(200)).len() == 3
+    })
+    .await;
+    cut(&cluster).await;
+    kubelet
+        .patch(&format!("{shop}/till/status"), STRATEGIC, &status_of("Running"))
+        .await
+        .unwrap()
+        .expect(200);
+    let event = json!({"kind": "Event", "apiVersion": "v1", "metadata": {"name": "till.1", "namespace": "shop"},
+        "involvedObject": {"kind": "Pod", "namespace": "shop", "name": "till"}, "reason": "Started", "count": 1});
+    kubelet.post("/api/v1/namespaces/shop/events", &event).await.unwrap().expect(201);
+    report(&kubelet, "web", "Running").await;
+    let boot = json!({"status": {"nodeInfo": {"bootID": "b"}}});
+    kubelet.patch(&format!("{NODE_PATH}/status"), STRATEGIC, &boot).await.unwrap().expect(200);
+    cluster.admin().delete("/api/v1/namespaces/shop", &json!({})).await.unwrap().expect(200);
+    cluster.api.delete("nodes", "", NODE);
+    assert!(!cluster.api.exists("pods", "shop", "till"), "its pods went with it");
+    mend(&cluster).await;
+    until_pushed(&cluster).await;
+    assert_eq!(journal(&cluster).await, (0, 0), "{:#}", status(&cluster).await["conflicts"]);
+    assert_eq!(pod(&cluster, "web")["status"]["phase"], "Running");
+    assert!(!cluster.api.exists("nodes", "", NODE) && !cluster.api.exists("namespaces", "", "shop"));
+    assert!(!cluster.api.exists("pods", "shop", "till"));
+    assert_eq!(sent(&cluster, "PATCH", &format!("{NODE_PATH}/status")), 0);
+    eventually("the node sees that both are gone", async || {
+        let pods = kubelet.get(&format!("{OWN_PODS}&resourceVersion=0")).await.unwrap().expect(200);
+        let own = kubelet.get(&format!("{NODE_PATH}?resourceVersion=0")).await.unwrap();
+        names(&pods) == ["db", "web"] && own.code() == 404
+    })
+    .await;
+    // The kubelet registers anew, as it does after a restart.
+    kubelet.post("/api/v1/nodes", &objects::node(NODE)).await.unwrap().expect(201);
+    kubelet.patch(&format!("{NODE_PATH}/status"), STRATEGIC, &boot).await.unwrap().expect(200);
+}

@@ -2,6 +2,7 @@
 
 use http::Method;
 use serde_json::{Value, json};
+use yurt_testkit::apiserver::Rule;
 use yurt_testkit::client::Client;
 use yurt_testkit::cluster::Cluster;
 use yurt_testkit::objects;
@@ -198,6 +199,42 @@ async fn the_lease_is_renewed_with_and_without_a_cloud() {
     }
     let cloud = cluster.api.get("leases.coordination.k8s.io", "kube-node-lease", NODE).unwrap();
     assert_eq!(cloud["spec"]["renewTime"], lease["spec"]["renewTime"]);
+}
+
+/// The lease by which an operator elects its leader is the cloud's: nobody renews it offline, whoever asks, and everybody
+/// reads what it was. A leader that knows this steps down; one that was told of success would go on beside another (P5).
+#[tokio::test]
+async fn an_operators_lease_is_refused_offline_for_later() {
+    const ELECTION: &str = "/apis/coordination.k8s.io/v1/namespaces/default/leases";
+    let cluster = with_pods().await;
+    let verbs = "get,list,watch,create,update,patch";
+    cluster.api.allow(Rule::allow("operator", verbs, "coordination.k8s.io", "leases"));
+    let operator = caller(&cluster, "operator");
+    let mut lease = objects::lease("leader");
+    lease["metadata"]["namespace"] = json!("default");
+    operator.post(ELECTION, &lease).await.unwrap().expect(201);
+    let one = format!("{ELECTION}/leader");
+    let held = operator.get(&one).await.unwrap().expect(200).json();
+    cut(&cluster).await;
+    let mut renewed = held.clone();
+    renewed["spec"]["renewTime"] = json!("2026-01-01T00:01:00.000000Z");
+    let patch = json!({"spec": {"holderIdentity": "another"}});
+    for client in [&operator, &node(&cluster)] {
+        let refusals = [
+            client.put(&one, &renewed).await.unwrap(),
+            client.patch(&one, "merge-patch", &patch).await.unwrap(),
+            client.post(ELECTION, &lease).await.unwrap(),
+        ];
+        for refused in refusals {
+            assert_eq!(refused.code(), 503, "{}", refused.text());
+            assert_eq!(refused.json()["reason"], "ServiceUnavailable");
+            assert!(!refused.header("retry-after").is_empty(), "{:?}", refused.headers);
+        }
+    }
+    assert_eq!(operator.get(&one).await.unwrap().expect(200).json(), held, "nothing of it stands");
+    assert_eq!(journal(&cluster).await, (0, 0), "and nothing will be sent");
+    mend(&cluster).await;
+    operator.put(&one, &renewed).await.unwrap().expect(200);
 }
 
 /// Scenario 4: each pod gets its own last real token back, none is forged, none lost by a restart.

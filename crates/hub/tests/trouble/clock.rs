@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use serde_json::json;
-use yurt_testkit::apiserver::Options;
+use yurt_testkit::apiserver::{Options, Rule};
 use yurt_testkit::client::{Client, Protocol};
 use yurt_testkit::cluster::Cluster;
 use yurt_testkit::objects;
@@ -114,6 +114,37 @@ async fn jumps_of_the_clock_change_nothing_that_is_held() {
         write(&client, &format!("off by {seconds}")).await;
     }
     until("one entry", async || (status(&cluster.hub).await["journal"]["length"] == 1).then_some(())).await;
+}
+
+/// A pod's token ends in the outage and nobody can give it a new one: it still opens what it opened, to its own pod, also
+/// after a power cut, and not one thing more (P8).
+#[tokio::test]
+async fn the_token_of_a_pod_that_ended_offline_still_reads() {
+    let (mut cluster, clock) = with_clock().await;
+    cluster.api.create(objects::pod("default", "web", NODE));
+    let user = "system:serviceaccount:default:default";
+    cluster.api.allow(Rule::allow(user, "get,list,watch", "", "services"));
+    let spec = json!({"audiences": [], "expirationSeconds": 600});
+    let body = json!({"kind": "TokenRequest", "apiVersion": "authentication.k8s.io/v1", "spec": spec});
+    let path = "/api/v1/namespaces/default/serviceaccounts/default/token";
+    let answer = cluster.node_client(Protocol::Http2).post(path, &body).await.unwrap().expect(201).json();
+    let token = answer["status"]["token"].as_str().unwrap().to_owned();
+    let asked = async |cluster: &Cluster, path: &str| {
+        cluster.client(Protocol::Http2).token(&token).get(path).await.unwrap().code()
+    };
+    assert_eq!(asked(&cluster, SERVICES).await, 200);
+    until("the list is kept", async || (metric(&cluster.hub, "yurthub_being_kept").await == 0).then_some(()))
+        .await;
+    cluster.relay.refuse().await;
+    until_link(&cluster.hub, "Offline").await;
+    for (restarted, days) in [(false, 1), (false, 180), (true, 180)] {
+        is_off_by(&clock, days * 24 * 3600);
+        if restarted {
+            cluster.hub.crash_and_restart().await;
+        }
+        assert_eq!(asked(&cluster, SERVICES).await, 200, "after {days} days, restarted: {restarted}");
+        assert_eq!(asked(&cluster, "/api/v1/secrets").await, 403);
+    }
 }
 
 async fn is_served_online(client: &Client, name: &str) {
