@@ -1,9 +1,10 @@
-//! Watches that pass through to the cloud, because no collection could serve them, when the link is lost: they end as
-//! watches do, and their clients go on from where they are.
+//! Watches that pass through to the cloud, because no collection could serve them, when the link is lost: they go on in
+//! a collection or end as watches do, and their clients go on from where they are.
 
 use std::time::Duration;
 
 use serde_json::json;
+use yurt_testkit::apiserver::Fault;
 use yurt_testkit::client::{Client, Event, Protocol, WatchStream};
 use yurt_testkit::cluster::Cluster;
 use yurt_testkit::objects;
@@ -58,41 +59,71 @@ async fn lost(cluster: &Cluster, silently: bool) {
     }
 }
 
-/// P4: they end cleanly, whether the link is refused or goes silent, over HTTP/2 and HTTP/1.1; the client that comes
-/// back is served from the collection that has filled beside it, and misses nothing.
+/// P4: whether the link is refused or goes silent, over HTTP/2 and HTTP/1.1, none hangs: a table ends cleanly, the
+/// others go on in the collection that has filled beside them; so does a client that comes back, and misses nothing.
 #[tokio::test]
-async fn watches_that_pass_end_with_the_link_and_go_on_from_the_store() {
+async fn watches_that_pass_end_with_the_link_or_go_on_from_the_store() {
     for (silently, protocol) in [(false, Protocol::Http2), (false, Protocol::Http1), (true, Protocol::Http2)]
     {
-        let cluster = online().await;
-        let old = cluster.api.version();
-        for name in ["a", "b"] {
-            cluster.api.create(objects::config_map("default", name, &[("k", "1")]));
-        }
-        reader(&cluster, "ann", &["configmaps"]);
-        let ann = cluster.client(protocol).timeout(SOON).token("ann-token");
+        let (cluster, ann, old) = begun(protocol).await;
         let mut passing = passing(&ann, old).await;
         until_collection(&cluster, &["configmaps"], "live").await;
         lost(&cluster, silently).await;
-        for (what, stream, _) in &mut passing {
-            let end = within(what, BOUND, stream.next()).await;
-            assert_eq!(end.unwrap_or_else(|e| panic!("{what}: not a clean end: {e:#}")), None, "{what}");
-        }
         until_link(&cluster, "Offline").await;
-        let mut again = Vec::new();
-        for (what, _, version) in &passing {
+        let mut open = Vec::new();
+        for (what, mut stream, version) in passing.drain(..) {
+            if what.contains("as=Table") {
+                ends(&mut stream, &what).await;
+            } else {
+                open.push((what.clone(), stream));
+            }
             let path = format!("{MAPS}?{BOOKMARKS}&resourceVersion={version}");
-            let stream = ann.watch(&path, JSON).await.unwrap();
-            assert!(stream.headers["x-yurthub-source"].to_str().unwrap().starts_with("cache"), "{what}");
-            again.push((what, stream));
+            let again = ann.watch(&path, JSON).await.unwrap();
+            assert!(again.headers["x-yurthub-source"].to_str().unwrap().starts_with("cache"), "{what}");
+            open.push((format!("again: {what}"), again));
         }
         mend(&cluster).await;
         cluster.api.create(objects::config_map("default", "c", &[("k", "1")]));
-        for (what, stream) in &mut again {
+        for (what, stream) in &mut open {
             let next = stream.next_change(SOON).await.unwrap();
             assert_eq!((next.kind.as_str(), next.name()), ("ADDED", "c"), "{what}");
         }
     }
+}
+
+/// P4: where nothing has filled beside it a watch ends cleanly, too, and the client that comes back is told that nothing
+/// is held.
+#[tokio::test]
+async fn watches_that_nothing_can_continue_end_with_the_link() {
+    for silently in [false, true] {
+        let (cluster, ann, old) = begun(Protocol::Http2).await;
+        let is_list = |_: &str, path: &str| path.starts_with(MAPS) && !path.contains("watch=true");
+        cluster.api.fault(Fault::Fail(500, "InternalError"), is_list);
+        let mut passing = passing(&ann, old).await;
+        lost(&cluster, silently).await;
+        for (what, stream, version) in &mut passing {
+            ends(stream, what).await;
+            let again = ann.get(&format!("{MAPS}?{BOOKMARKS}&resourceVersion={version}")).await.unwrap();
+            assert_eq!(again.code(), 503, "{what}: {}", again.text());
+        }
+    }
+}
+
+/// A node with two maps and a reader of them; the version before them.
+async fn begun(protocol: Protocol) -> (Cluster, Client, u64) {
+    let cluster = online().await;
+    let old = cluster.api.version();
+    for name in ["a", "b"] {
+        cluster.api.create(objects::config_map("default", name, &[("k", "1")]));
+    }
+    reader(&cluster, "ann", &["configmaps"]);
+    let ann = cluster.client(protocol).timeout(SOON).token("ann-token");
+    (cluster, ann, old)
+}
+
+async fn ends(stream: &mut WatchStream, what: &str) {
+    let end = within(what, BOUND, stream.next()).await;
+    assert_eq!(end.unwrap_or_else(|e| panic!("{what}: not a clean end: {e:#}")), None, "{what}");
 }
 
 /// A watch of which the cloud has not even sent the head ends the waiting with what the store says.
