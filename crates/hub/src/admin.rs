@@ -208,7 +208,7 @@ impl Admin {
         ]
     }
 
-    async fn gauges(&self) -> [(&'static str, u64); 15] {
+    async fn gauges(&self) -> [(&'static str, u64); 16] {
         let figures = self.cache.front.read(|r| Ok((r.journal_figures()?, r.remembered_figures()?)));
         let (journal, remembered) = figures.await.unwrap_or_default();
         let state = self.connectivity.now().state;
@@ -225,6 +225,7 @@ impl Admin {
             ("journal_delivered", journal.delivered),
             ("upstream_connections", self.cloud.connections()),
             ("kept_bytes", self.cache.room.taken()),
+            ("view_bytes", self.cache.room.shown()),
             ("being_kept", self.cache.room.being_kept()),
             ("fetched_objects", remembered.fetched),
             ("known_tokens", remembered.principals),

@@ -25,7 +25,7 @@ use super::pen::Pen;
 use super::read::{Candidate, Scope};
 use super::ring::{self, Entry, Start};
 use super::version::{self, Unfit};
-use super::{Cache, FrontError};
+use super::{Cache, FrontError, Share};
 use crate::clock;
 use crate::metrics::Metrics;
 use crate::respond::{self, BoxError};
@@ -81,6 +81,16 @@ impl Served {
     /// Whether it shows the whole collection, not a part of it.
     pub fn is_all(&self) -> bool {
         self.state.candidate.filter.is_everything()
+    }
+
+    /// The memory of the frames that it begins with, in bytes.
+    pub fn begins_with(&self) -> usize {
+        self.state.pending.iter().map(Bytes::len).sum()
+    }
+
+    /// Holds this share until the client has taken those.
+    pub fn hold(&mut self, share: Share) {
+        self.state.share = Some(share);
     }
 
     /// The frames, until the watch is over. The stream ends cleanly at its time-out and at shutdown.
@@ -145,6 +155,7 @@ impl Cache {
             position,
             known,
             pending,
+            share: None,
             pen,
             bookmark_at: options.allow_bookmarks.then(|| now + BOOKMARK_EVERY),
             ends_at: now + life,
@@ -238,6 +249,8 @@ struct Watcher {
     position: u64,
     known: u64,
     pending: VecDeque<Bytes>,
+    /// Of the frames that it began with.
+    share: Option<Share>,
     pen: Pen,
     bookmark_at: Option<Instant>,
     ends_at: Instant,
@@ -253,6 +266,7 @@ impl Watcher {
             if let Some(frame) = self.pending.pop_front() {
                 return Some(frame);
             }
+            self.share = None;
             // Marked as seen before looking: what comes in between wakes the wait below.
             self.news.borrow_and_update();
             let Some((events, end)) = self.candidate.collection.since(self.position, BATCH) else {

@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 
 use bytes::Bytes;
-use futures_util::{Stream, TryStreamExt};
+use futures_util::{Stream, StreamExt, TryStreamExt};
 use http_body::Frame;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
@@ -18,9 +18,13 @@ pub fn full(bytes: impl Into<Bytes>) -> Body {
     Full::new(bytes.into()).map_err(|never: Infallible| match never {}).boxed_unsync()
 }
 
-/// A body in pieces that are freed as they are sent.
-pub fn pieces(pieces: Vec<Bytes>) -> Body {
-    streaming(futures_util::stream::iter(pieces.into_iter().map(Ok)))
+/// A body in pieces that are freed as they are sent; `held` is dropped when the last one is, or nobody takes them.
+pub fn pieces(pieces: Vec<Bytes>, held: impl Send + 'static) -> Body {
+    let keep = move |piece| {
+        let _held = &held;
+        Ok(piece)
+    };
+    streaming(futures_util::stream::iter(pieces).map(keep))
 }
 
 /// A body that is made while it is sent.

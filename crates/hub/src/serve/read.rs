@@ -27,6 +27,8 @@ use crate::respond::{self, Body, BoxError, Reason};
 /// The largest list that is kept, in bytes; a larger one passes through.
 const MAX_KEPT: usize = 64 << 20;
 const NOT_HELD: &str = "the cloud cannot be reached, and this node does not hold what was asked for";
+/// What is said when the memory for views is taken.
+pub(super) const TOO_MANY_VIEWS: &str = "too many lists wait for their clients: try again";
 /// Not the whole answer by then (`left` counts on after its head): the store answers, if it can.
 const VIEW_BOUND: Duration = Duration::from_millis(1800);
 
@@ -172,7 +174,11 @@ impl Pipeline {
         let (body, representation, observed_at) = match request.verb {
             Verb::List => match self.list(request, wanted, scope, table).await? {
                 ListAnswer::Held(view) => {
-                    (respond::pieces(view.pieces), view.representation, view.observed_at)
+                    let bytes = view.pieces.iter().map(Bytes::len).sum();
+                    let Some(share) = self.cache.room.of_view(&asked.caller.identity(), bytes) else {
+                        return Ok(Some(asked.refuse(Reason::Overload, TOO_MANY_VIEWS)));
+                    };
+                    (respond::pieces(view.pieces, share), view.representation, view.observed_at)
                 }
                 ListAnswer::Unfit(why) => return Ok(self.unfit(asked, why, scope)),
                 ListAnswer::Unknown => return Ok(None),

@@ -12,6 +12,7 @@ use yurt_api::representation::Representation;
 use yurt_api::request::ResourceRequest;
 use yurt_store::CollectionState;
 
+use super::read::TOO_MANY_VIEWS;
 use super::through::Onward;
 use super::upstream::{Trouble, is_refusal, refuses_the_node};
 use super::{Asked, Pipeline};
@@ -64,7 +65,7 @@ impl Pipeline {
         }
         self.keep_up(&served, asked);
         // What the store cannot take passes by it.
-        (!served.collection.is_behind()).then(|| stream(served, Reason::Live))
+        (!served.collection.is_behind()).then(|| self.stream(served, asked, Reason::Live))
     }
 
     /// A collection that is watched is reflected, with this caller's credential among others.
@@ -125,7 +126,21 @@ impl Pipeline {
     /// When the link comes back somebody has to keep up to date what is watched.
     fn flowing(&self, served: Box<Served>, asked: &Asked, reason: Reason) -> Response<Body> {
         self.keep_up(&served, asked);
-        stream(served, reason)
+        self.stream(served, asked, reason)
+    }
+
+    /// The answer, if there is memory for what it begins with.
+    fn stream(&self, mut served: Box<Served>, asked: &Asked, reason: Reason) -> Response<Body> {
+        let Some(share) = self.cache.room.of_view(&asked.caller.identity(), served.begins_with()) else {
+            return asked.refuse(Reason::Overload, TOO_MANY_VIEWS);
+        };
+        served.hold(share);
+        let age = clock::unix() - served.collection.observed_at();
+        let content_type = served.representation.content_type(true);
+        let mut response = Response::new(respond::streaming(served.stream()));
+        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+        respond::mark_cached(&mut response, age, reason, false);
+        response
     }
 
     /// A watch of its own upstream, its bytes untouched, and a collection that fills beside it so that
@@ -203,8 +218,9 @@ impl Pipeline {
             return None;
         }
         let plan = WatchRequest { request, wanted: &[form], scope, table: None };
-        let Ok(WatchPlan::Served(served)) = self.cache.watch(plan).await else { return None };
+        let Ok(WatchPlan::Served(mut served)) = self.cache.watch(plan).await else { return None };
         self.keep_up(&served, asked);
+        served.hold(self.cache.room.of_view(&asked.caller.identity(), served.begins_with())?);
         // What the store cannot take passes by it.
         (!served.collection.is_behind()).then(|| served.stream())
     }
@@ -216,13 +232,4 @@ fn needs_upstream(request: &ResourceRequest) -> bool {
     let options = &request.options;
     let as_of_now = options.send_initial_events == Some(true) && options.resource_version.is_none();
     as_of_now || version::start_of_watch(options).is_err()
-}
-
-fn stream(served: Box<crate::cache::Served>, reason: Reason) -> Response<Body> {
-    let age = clock::unix() - served.collection.observed_at();
-    let content_type = served.representation.content_type(true);
-    let mut response = Response::new(respond::streaming(served.stream()));
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
-    respond::mark_cached(&mut response, age, reason, false);
-    response
 }

@@ -34,6 +34,10 @@ struct Unread(Vec<Response<Incoming>>);
 
 impl Unread {
     async fn lists(hub: &Hub, count: usize) -> Self {
+        Self::of(hub, MAPS, count).await
+    }
+
+    async fn of(hub: &Hub, path: &str, count: usize) -> Self {
         let stream = TokioIo::new(raw(hub, b"h2").await);
         let builder = http2::Builder::new(yurt_hub::tasks::Spawner).initial_stream_window_size(1024).clone();
         let (mut sender, connection) = builder.handshake(stream).await.unwrap();
@@ -41,7 +45,7 @@ impl Unread {
         let mut answers = Vec::new();
         for _ in 0..count {
             let request =
-                Request::get(format!("{}{MAPS}", hub.url())).header("authorization", "Bearer admin");
+                Request::get(format!("{}{path}", hub.url())).header("authorization", "Bearer admin");
             let sent = sender.send_request(request.body(Full::<Bytes>::default()).unwrap());
             answers.push(tokio::time::timeout(SOON, sent).await.expect("a head").unwrap());
         }
@@ -103,6 +107,38 @@ async fn lists_that_are_kept_do_not_take_all_memory() {
         (metric_with(&cluster.hub, "yurthub_kept_bytes").await == Some(0)).then_some(())
     })
     .await;
+}
+
+/// P9: views that nobody reads have a room together, those of the node another one; who finds none is told to come again.
+#[tokio::test]
+async fn views_that_nobody_reads_do_not_take_all_memory() {
+    let cluster = with_list(3).await;
+    let admin = cluster.client(Protocol::Http2).token("admin");
+    admin.get(MAPS).await.unwrap().expect(200);
+    until("the list is kept, and who may read it", async || {
+        (metric_with(&cluster.hub, "yurthub_being_kept").await == Some(0)).then_some(())
+    })
+    .await;
+    cluster.relay.refuse().await;
+    until_link(&cluster.hub, "Offline").await;
+    let before = peak(&cluster.hub);
+    for path in [MAPS.to_owned(), format!("{MAPS}?watch=true&resourceVersion=0")] {
+        let unread = Unread::of(&cluster.hub, &path, 40).await;
+        let refused: Vec<_> = unread.0.iter().filter(|a| a.status() != 200).collect();
+        assert!((15..35).contains(&refused.len()), "{} of 40 for {path}", refused.len());
+        assert!(refused.iter().all(|a| a.status() == 429 && a.headers().contains_key("retry-after")));
+        admin.get(MAPS).await.unwrap().expect(429);
+        let node = cluster.node_client(Protocol::Http2);
+        assert_ne!(node.get("/api/v1/nodes/edge-1").await.unwrap().code(), 429);
+        drop(unread);
+        until("room again", async || {
+            (metric_with(&cluster.hub, "yurthub_view_bytes").await == Some(0)).then_some(())
+        })
+        .await;
+        admin.get(MAPS).await.unwrap().expect(200);
+    }
+    let taken = peak(&cluster.hub).saturating_sub(before);
+    assert!(taken < 110 * MIB, "{} MiB for views of 3 MiB, 40 at a time", taken / MIB);
 }
 
 /// The most memory that the hub ever had, in bytes.
