@@ -31,10 +31,14 @@ pub struct Controller {
 }
 
 impl Controller {
-    /// Applies the manifests of `deploy/`; nothing runs yet. A node counts as disconnected after `grace`.
+    /// Applies the manifests of `deploy/`; nothing runs yet. A node counts as disconnected after `grace`. The Deployment
+    /// is shown to the apiserver and not made: the program runs beside the cluster, and there is no image for the pods,
+    /// which would wait on the real node.
     pub fn install(world: &World, grace: Duration) -> Result<Controller> {
         let deploy = world.settings.deploy.display().to_string();
-        world.kubectl.run(&["apply", "-k", &deploy])?;
+        world.kubectl.run(&["apply", "--dry-run=server", "-k", &deploy])?;
+        let [crd, rbac, policy] = ["crd", "rbac", "policy"].map(|name| format!("{deploy}/{name}.yaml"));
+        world.kubectl.run(&["apply", "-f", &crd, "-f", &rbac, "-f", &policy])?;
         Ok(Controller {
             program: world.settings.manager.clone(),
             logs: world.settings.run.join("logs"),
