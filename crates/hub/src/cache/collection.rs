@@ -5,11 +5,12 @@
 //! mask (a local write that the cloud has not confirmed yet) watchers see nothing until the mask goes.
 
 mod changes;
+mod used;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 use tokio::sync::{Notify, watch};
@@ -307,32 +308,6 @@ impl Collection {
     /// Local watchers now.
     pub fn watchers(&self) -> usize {
         self.watchers.load(Ordering::Relaxed)
-    }
-
-    /// When somebody last used it.
-    pub fn used(&self) -> Instant {
-        self.lock().used
-    }
-
-    /// Notes a use.
-    pub fn touch(&self) {
-        let mut inner = self.lock();
-        (inner.used, inner.used_before, inner.unnoted) = (clock::monotonic(), None, true);
-    }
-
-    /// For how long nobody has used it, also before the start, as far as the dates can be trusted.
-    pub fn idle(&self) -> Duration {
-        let inner = self.lock();
-        let before =
-            inner.used_before.and_then(clock::seconds_since).map_or(Duration::ZERO, Duration::from_secs);
-        inner.used.elapsed().max(before)
-    }
-
-    /// When it was last used, in Unix seconds, unless that was said before.
-    pub fn take_use(&self) -> Option<i64> {
-        let mut inner = self.lock();
-        let ago = i64::try_from(inner.used.elapsed().as_secs()).unwrap_or(i64::MAX);
-        std::mem::take(&mut inner.unnoted).then(|| clock::unix().saturating_sub(ago))
     }
 
     /// The local writes over it, the version of the view that they give, and that of the cloud's state under them.
