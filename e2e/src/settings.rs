@@ -1,6 +1,6 @@
 //! What a run works with: the command line, then the paths that follow from it.
 
-use crate::binaries;
+use crate::{binaries, cases};
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -55,6 +55,8 @@ pub struct Settings {
     pub client_go: PathBuf,
     /// The checks that say what an apiserver does.
     pub conformance: PathBuf,
+    /// Upstream's API-machinery specs; built only when the case is wanted.
+    pub specs: Option<PathBuf>,
     /// A real kubectl.
     pub kubectl: PathBuf,
     /// The hub under test.
@@ -88,6 +90,10 @@ pub fn prepare(args: &RunArgs) -> Result<Settings> {
     let kubernetes = binaries::go(&top.join("e2e/kubernetes"), "kubernetes", &cache)?;
     let etcd = binaries::go(&top.join("e2e/etcd"), "etcd", &cache)?;
     let client_go = binaries::go(&top.join("e2e/clientgo"), "clientgo", &cache)?;
+    let specs = match cases::is_wanted(&args.only, cases::SPECS) {
+        true => Some(binaries::go(&top.join("e2e/specs"), "specs", &cache)?),
+        false => None,
+    };
     let hub = given_or_built(args.hub.as_deref(), &top, "yurt-hub", "yurthub")?;
     let manager = "yurt-controller-manager";
     let manager = given_or_built(args.manager.as_deref(), &top, manager, manager)?;
@@ -105,6 +111,7 @@ pub fn prepare(args: &RunArgs) -> Result<Settings> {
         etcd,
         client_go,
         conformance,
+        specs,
         hub,
         manager,
         deploy: top.join("deploy"),

@@ -17,6 +17,7 @@ mod kubectl_offline;
 mod native;
 mod refused;
 mod register;
+mod specs;
 mod timing;
 
 use crate::link;
@@ -32,7 +33,10 @@ struct Case {
     run: fn(&mut World) -> Result<()>,
 }
 
-const CASES: [Case; 17] = [
+/// The case that needs a program which takes minutes to build.
+pub const SPECS: &str = "specs";
+
+const CASES: [Case; 18] = [
     Case { name: "conformance", run: conformance::run },
     Case { name: "native-boot", run: native::run },
     Case { name: "register", run: register::run },
@@ -46,6 +50,7 @@ const CASES: [Case; 17] = [
     Case { name: "informers", run: informers::run },
     Case { name: "endpoints", run: endpoints::run },
     Case { name: "flapping", run: flapping::run },
+    Case { name: SPECS, run: specs::run },
     Case { name: "timing", run: timing::run },
     // Without yurt-controller-manager's objects in the cluster first: it has the control.
     Case { name: "eviction", run: eviction::run },
@@ -80,7 +85,8 @@ fn run_case(world: &mut World, case: &Case) {
     world.report.case(case.name, &outcome, start.elapsed());
 }
 
-fn is_wanted(only: &[String], name: &str) -> bool {
+/// Whether a case is to be run when only names with one of these parts are; all when there are none.
+pub fn is_wanted(only: &[String], name: &str) -> bool {
     only.is_empty() || only.iter().any(|part| name.contains(part.as_str()))
 }
 
