@@ -36,8 +36,7 @@ struct Case {
 /// The case that needs a program which takes minutes to build.
 pub const SPECS: &str = "specs";
 
-/// The case that runs only when it is asked for by its name: it still fails now and then, with a client that is moved to
-/// a shared collection and told to list again (e2e/README.md).
+/// The case that runs only when it is asked for by its name (e2e/README.md).
 const ON_DEMAND: &str = "flapping";
 
 const CASES: [Case; 18] = [

@@ -219,11 +219,20 @@ impl Pipeline {
         }
         let plan = WatchRequest { request, wanted: &[form], scope, table: None };
         let Ok(WatchPlan::Served(mut served)) = self.cache.watch(plan).await else { return None };
+        if !lost && !may_be_kept_up(&served) {
+            return None;
+        }
         self.keep_up(&served, asked);
         served.hold(self.cache.room.of_view(&asked.caller.identity(), served.begins_with())?);
         // What the store cannot take passes by it.
         (!served.collection.is_behind()).then(|| served.stream())
     }
+}
+
+/// Whether there is a credential to reflect the collection with: a caller who gets a part of it gives none, and those of
+/// before a restart are gone.
+fn may_be_kept_up(served: &Served) -> bool {
+    served.is_all() || served.collection.credential().is_some()
 }
 
 /// Whether only upstream can prove what the watch asks for: a streaming list as of now, or judge what

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use serde_json::json;
 use yurt_testkit::apiserver::Fault;
 use yurt_testkit::client::{Client, WatchStream};
 use yurt_testkit::cluster::Cluster;
@@ -135,4 +136,60 @@ async fn a_stream_that_was_moved_ends_when_it_said() {
     eventually("the stream is moved", async || watchers(&cluster).await == 1).await;
     let end = within("the stream ends", Duration::from_secs(5), stream.next()).await;
     assert!(matches!(end, Ok(None)), "{end:?}");
+}
+
+/// A wider collection that nobody can keep up to date any more, because the hub has started again since, takes no client
+/// over: it would be told to list again at once.
+#[tokio::test]
+async fn nobody_is_moved_to_a_collection_that_cannot_be_kept() {
+    let mut cluster = online().await;
+    cluster.api.create(objects::config_map("default", "a", &[("k", "0")]));
+    let (anna, bert) = (reader(&cluster, "anna", &["configmaps"]), reader(&cluster, "bert", &["configmaps"]));
+    let own = "/api/v1/namespaces/default/configmaps";
+    let change = |number: u32| {
+        cluster.api.modify("configmaps", "default", "a", |o| o["data"]["k"] = json!(number.to_string()));
+    };
+    let (_, stream) = informer(&bert, own, JSON).await;
+    until_collection(&cluster, &["configmaps", "default"], "live").await;
+    drop(stream);
+    change(1);
+    let (_, stream) = informer(&anna, "/api/v1/configmaps", JSON).await;
+    eventually("all of them are followed", async || {
+        collections(&status(&cluster).await, &["configmaps"]).iter().filter(|c| c["state"] == "live").count()
+            == 2
+    })
+    .await;
+    // What happens elsewhere makes the wider one the newer one.
+    let elsewhere = version(&cluster.api.create(objects::config_map("kube-system", "z", &[])));
+    eventually("the wider one is the newer one", async || {
+        collections(&status(&cluster).await, &["configmaps"])
+            .iter()
+            .any(|c| c["resourceVersion"] == elsewhere.to_string())
+    })
+    .await;
+    drop(stream);
+    cluster.relay.refuse().await;
+    cluster.hub.crash_and_restart().await;
+    mend(&cluster).await;
+    let bert = caller(&cluster, "bert");
+    let path = format!(
+        "{own}?watch=true&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true"
+    );
+    let mut streams = Vec::new();
+    for _ in 0..4 {
+        streams.push(bert.watch(&path, JSON).await.unwrap());
+    }
+    for stream in &mut streams {
+        while !stream.next_within(SOON).await.unwrap().ends_initial_events() {}
+    }
+    for number in 2..8 {
+        cluster.api.modify("configmaps", "default", "a", |o| o["data"]["k"] = json!(number.to_string()));
+        for stream in &mut streams {
+            let event = stream.next_change(SOON).await.unwrap();
+            assert_eq!(
+                (event.kind.as_str(), &event.object["data"]["k"]),
+                ("MODIFIED", &json!(number.to_string()))
+            );
+        }
+    }
 }
