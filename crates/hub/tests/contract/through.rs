@@ -160,11 +160,11 @@ async fn nobody_is_moved_to_a_collection_that_cannot_be_kept() {
     })
     .await;
     // What happens elsewhere makes the wider one the newer one.
-    let elsewhere = version(&cluster.api.create(objects::config_map("kube-system", "z", &[])));
+    let elsewhere = version(&cluster.api.create(objects::config_map("kube-system", "z", &[]))).to_string();
     eventually("the wider one is the newer one", async || {
         collections(&status(&cluster).await, &["configmaps"])
             .iter()
-            .any(|c| c["resourceVersion"] == elsewhere.to_string())
+            .any(|c| c["resourceVersion"] == elsewhere.as_str())
     })
     .await;
     drop(stream);
