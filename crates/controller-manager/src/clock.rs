@@ -71,6 +71,13 @@ impl Clock {
             });
         }
     }
+
+    /// Sets the wall clock of a scripted one, forward or back.
+    pub fn jump(&self, seconds: i64) {
+        if let Kind::Scripted(sender) = &self.0 {
+            sender.send_modify(|now| now.unix += seconds);
+        }
+    }
 }
 
 /// Unix seconds as `metav1.Time` writes them (RFC 3339, UTC).

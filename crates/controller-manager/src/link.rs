@@ -31,20 +31,24 @@ pub struct Signs {
     pub evicting: bool,
     /// Since when it was disconnected, as the cluster or this process remembers.
     pub since: Option<i64>,
+    /// It was heard of after that, by its lease, perhaps while nobody looked.
+    pub heard_since: bool,
 }
 
 /// The link of a node with these signs at `unix` seconds, when silence of `grace` is a lost link.
 pub fn of(signs: &Signs, grace: Duration, unix: i64) -> Link {
     let heard = &signs.heard;
     let quiet = heard.silent >= grace;
+    let renewed = heard.changed || signs.heard_since && !signs.given_up;
     // A node without any lease is judged by its status alone.
-    let alive = if heard.lease { heard.changed && !quiet } else { !signs.given_up };
+    let alive = if heard.lease { renewed && !quiet } else { !signs.given_up };
     match (signs.since, alive) {
         (Some(since), true) if signs.given_up || signs.evicting => Link::Returning(since),
         (_, true) => Link::Connected,
-        (Some(since), false) => Link::Disconnected(since),
-        (None, false) if quiet || signs.given_up => Link::Disconnected(unix),
-        (None, false) => Link::Connected,
+        (Some(since), false) if !signs.heard_since => Link::Disconnected(since),
+        // Nobody knows of an outage, or of one that is over: this one begins now.
+        (_, false) if quiet || signs.given_up => Link::Disconnected(unix),
+        (_, false) => Link::Connected,
     }
 }
 
@@ -109,7 +113,23 @@ mod tests {
             (heard(false, false, 0), false, false, Some(900), Link::Connected),
         ];
         for (heard, given_up, evicting, since, link) in table {
-            let signs = Signs { heard, given_up, evicting, since };
+            let signs = Signs { heard, given_up, evicting, since, heard_since: false };
+            assert_eq!(of(&signs, Duration::from_secs(40), NOW), link, "{signs:?}");
+        }
+        // (heard, given up, evicting, link) of a node that was lost at 900 and heard of since.
+        let table = [
+            // Just started: it came back and is gone again.
+            (heard(true, false, 0), true, true, Link::Disconnected(NOW)),
+            (heard(true, false, 40), false, false, Link::Disconnected(NOW)),
+            // Just started: it is back.
+            (heard(true, false, 0), false, true, Link::Returning(900)),
+            (heard(true, false, 0), false, false, Link::Connected),
+            // It was about to come back, and was lost again before kube-controller-manager noticed.
+            (heard(true, true, 5), true, true, Link::Returning(900)),
+            (heard(true, true, 40), true, true, Link::Disconnected(NOW)),
+        ];
+        for (heard, given_up, evicting, link) in table {
+            let signs = Signs { heard, given_up, evicting, since: Some(900), heard_since: true };
             assert_eq!(of(&signs, Duration::from_secs(40), NOW), link, "{signs:?}");
         }
     }

@@ -65,6 +65,11 @@ impl Leases {
         })
     }
 
+    /// What a node's lease says as the time of its renewal; none when it says nothing.
+    pub fn renewed(&self, node: &str) -> Option<&str> {
+        self.nodes.get(node).map(|w| w.renewed.as_str()).filter(|renewed| !renewed.is_empty())
+    }
+
     /// Whether they were read once.
     pub fn are_read(&self) -> bool {
         self.looked.is_some()

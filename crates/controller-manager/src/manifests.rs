@@ -34,8 +34,45 @@ pub fn files() -> Vec<(&'static str, Vec<Value>)> {
     ]
 }
 
+/// Versions of OpenYurt's CRD before this one. What they have is a part of this one (but for the `selector` of v1alpha1,
+/// which says what the pool's label says), so objects that were stored in them are read as they are.
+const OLDER: [&str; 2] = ["v1alpha1", "v1beta1"];
+
+/// Values of labels and taints (k8s.io/apimachinery/pkg/util/validation, `IsValidLabelValue`).
+const VALUE: &str = "^(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?$";
+/// Keys of them (`IsQualifiedName`).
+const KEY: &str = "^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]$";
+
 fn crd() -> Value {
-    json!(NodePool::crd())
+    let mut crd = json!(NodePool::crd());
+    let mut newest = crd["spec"]["versions"][0].clone();
+    check_attributes(&mut newest["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]);
+    let older = OLDER.map(|name| {
+        let mut version = newest.clone();
+        version["name"] = name.into();
+        version["storage"] = false.into();
+        version["deprecated"] = true.into();
+        version
+    });
+    crd["spec"]["versions"] = older.into_iter().chain([newest]).collect();
+    crd["spec"]["conversion"] = json!({"strategy": "None"});
+    crd
+}
+
+/// What the nodes of a pool could not be given is refused when somebody writes it into the pool.
+fn check_attributes(spec: &mut Value) {
+    let value = json!({"type": "string", "maxLength": 63, "pattern": VALUE});
+    spec["labels"]["additionalProperties"] = value.clone();
+    let taints = &mut spec["taints"];
+    taints["x-kubernetes-list-type"] = "map".into();
+    taints["x-kubernetes-list-map-keys"] = json!(["key", "effect"]);
+    let fields = &mut taints["items"]["properties"];
+    for (key, rule) in value.as_object().into_iter().flatten() {
+        fields["value"][key] = rule.clone();
+    }
+    fields["key"]["maxLength"] = 317.into();
+    fields["key"]["pattern"] = KEY.into();
+    fields["effect"]["enum"] = json!(["NoSchedule", "PreferNoSchedule", "NoExecute"]);
 }
 
 /// A pod's deletion is refused when its mark says that it is protected and an evicting controller asks for it; users,
@@ -151,13 +188,20 @@ fn deployment() -> Vec<Value> {
         "weight": 100,
         "preference": {"matchExpressions": [{"key": control_plane, "operator": "Exists"}]},
     });
+    let apart = json!({
+        "weight": 100,
+        "podAffinityTerm": {"topologyKey": "kubernetes.io/hostname", "labelSelector": {"matchLabels": labels}},
+    });
     let spec = json!({
         "serviceAccountName": NAME,
         "priorityClassName": "system-cluster-critical",
         "securityContext": {"runAsNonRoot": true, "runAsUser": 65532, "seccompProfile": {"type": "RuntimeDefault"}},
         // Beside the control plane, where nodes of it are: on a node that is cut off it would have to judge its own
         // silence. A managed cluster shows none, and has to have it all the same.
-        "affinity": {"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [preference]}},
+        "affinity": {
+            "nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [preference]},
+            "podAntiAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [apart]},
+        },
         "tolerations": [{"key": control_plane, "operator": "Exists", "effect": "NoSchedule"}],
         "containers": [container],
     });

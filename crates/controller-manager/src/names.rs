@@ -12,6 +12,8 @@ pub const POOL_HOST_NETWORK: &str = "nodepool.openyurt.io/hostnetwork";
 pub const POOL_GAVE: &str = "nodepool.openyurt.io/previous-attributes";
 /// Node annotation: since when the node is disconnected, on this program's clock (RFC 3339).
 pub const DISCONNECTED_SINCE: &str = "node.openyurt.io/disconnected-since";
+/// Node annotation: what its lease said then, the node's own time: only compared for being the same.
+pub const DISCONNECTED_LEASE: &str = "node.openyurt.io/disconnected-lease";
 /// Pod annotation, the mark of a protected pod: until when (RFC 3339), or [`NEVER`].
 pub const PROTECTED_UNTIL: &str = "node.openyurt.io/protected-until";
 /// The mark of a pod whose protection does not end by itself.
@@ -40,6 +42,8 @@ pub const EDGE_DISCONNECTED: &str = "EdgeDisconnected";
 pub const AUTONOMY: &str = "Autonomy";
 /// The condition of readiness, of nodes and of pods.
 pub const READY: &str = "Ready";
+/// The condition of pods whose containers are ready, which their kubelet alone writes.
+pub const CONTAINERS_READY: &str = "ContainersReady";
 /// The condition of pods that have a node.
 pub const POD_SCHEDULED: &str = "PodScheduled";
 /// Pod condition of one that is about to be evicted.

@@ -47,7 +47,7 @@ pub struct Facts {
     pub asked: Result<Asked, Malformed>,
     /// The node that the common name speaks of; none when there is none.
     pub node: Option<Addresses>,
-    /// What belongs to others: addresses of other nodes and of the apiserver.
+    /// What is asked for and belongs to others: names and addresses of other nodes, and of the apiserver.
     pub taken: BTreeSet<String>,
 }
 
@@ -171,7 +171,9 @@ fn serving(facts: &Facts, asked: &Asked) -> Result<&'static str, Reason> {
         return Err(Reason::NoNames);
     }
     for name in &asked.dns {
-        let own = (name == node || name == HUB_NAME || known.dns.contains(name)) && !is_service(name);
+        let own = name == node || name == HUB_NAME || known.dns.contains(name);
+        // A node says itself how it is called.
+        let own = own && !is_service(name) && !name.contains('*');
         whose(facts, name, own)?;
     }
     for ip in &asked.ips {

@@ -1,6 +1,7 @@
 //! What the cluster knows about a request.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use http::Request;
 use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
@@ -16,35 +17,101 @@ const SERVICE: &str = "/api/v1/namespaces/default/services/kubernetes";
 const SLICES: &str = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices\
     ?labelSelector=kubernetes.io%2Fservice-name%3Dkubernetes";
 
-/// Everything that the decision needs; nothing when somebody has decided already.
-/// Errors: the cluster could not be asked.
-pub async fn facts(client: &Client, request: &CertificateSigningRequest) -> Result<Option<Facts>, Error> {
-    if is_decided(request) {
-        return Ok(None);
-    }
+/// Who has which names and addresses, read once for as many requests as are looked at together.
+#[derive(Debug, Default)]
+pub struct Known {
+    nodes: BTreeMap<String, Addresses>,
+    /// Names and addresses with the nodes that have them; the apiserver is the one without a name.
+    owners: BTreeMap<String, BTreeSet<String>>,
+}
+
+/// Everything that the decision needs; `known` is only looked at for serving certificates.
+pub fn facts(request: &CertificateSigningRequest, known: &Known) -> Facts {
     let spec = &request.spec;
-    let asked = Asked::read(&spec.request.0);
     let mut facts = Facts {
         signer: spec.signer_name.clone(),
         username: spec.username.clone().unwrap_or_default(),
         groups: spec.groups.iter().flatten().cloned().collect(),
         usages: spec.usages.iter().flatten().cloned().collect(),
-        asked,
+        asked: Asked::read(&spec.request.0),
         node: None,
         taken: BTreeSet::new(),
     };
-    if facts.signer == SERVING_SIGNER {
-        let name = facts.asked.as_ref().ok().and_then(|asked| node_of(&asked.common_name)).map(str::to_owned);
-        addresses(client, name.as_deref(), &mut facts).await?;
-        apiserver(client, &mut facts.taken).await?;
+    if let Ok(asked) = &facts.asked {
+        let node = node_of(&asked.common_name).unwrap_or_default();
+        facts.node = known.nodes.get(node).cloned();
+        facts.taken = known.taken(asked, node);
     }
-    Ok(Some(facts))
+    facts
 }
 
-fn is_decided(request: &CertificateSigningRequest) -> bool {
+/// Whether the decision needs to know who has which names.
+pub fn needs_names(request: &CertificateSigningRequest) -> bool {
+    request.spec.signer_name == SERVING_SIGNER
+}
+
+/// Whether somebody has decided already.
+pub fn is_decided(request: &CertificateSigningRequest) -> bool {
     let status = request.status.as_ref();
     let conditions = status.and_then(|s| s.conditions.as_ref()).is_some_and(|c| !c.is_empty());
     conditions || status.is_some_and(|s| s.certificate.is_some())
+}
+
+impl Known {
+    /// Reads it. Errors: the cluster could not be asked.
+    pub async fn read(client: &Client) -> Result<Self, Error> {
+        let mut known = Self::default();
+        known.read_nodes(client).await?;
+        known.read_apiserver(client).await?;
+        Ok(known)
+    }
+
+    /// Of what is asked for, that which others than the node have.
+    fn taken(&self, asked: &Asked, node: &str) -> BTreeSet<String> {
+        let names = asked.dns.iter().cloned().chain(asked.ips.iter().map(ToString::to_string));
+        let owners = |name: &String| self.owners.get(&canonical(name.clone()));
+        names.filter(|name| owners(name).is_some_and(|all| all.iter().any(|owner| owner != node))).collect()
+    }
+
+    fn own(&mut self, owner: &str, names: impl Iterator<Item = String>) {
+        for name in names {
+            self.owners.entry(name).or_default().insert(owner.to_owned());
+        }
+    }
+
+    /// The names of all nodes.
+    async fn read_nodes(&mut self, client: &Client) -> Result<(), Error> {
+        let mut from = String::new();
+        loop {
+            let path = format!("/api/v1/nodes?limit={PAGE}&continue={from}");
+            let page: List<Node> = get(client, &path).await?;
+            for Node { metadata: Named { name }, status } in page.items {
+                self.nodes.insert(name.clone(), status.names());
+                let addresses = status.addresses.into_iter().map(|a| canonical(a.address));
+                self.own(&name, addresses.chain([name.clone()]));
+            }
+            // Continue tokens are base64url: safe in a query as they are.
+            from = page.metadata.r#continue;
+            if from.is_empty() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Where the apiserver is: nobody else gets a certificate for that.
+    async fn read_apiserver(&mut self, client: &Client) -> Result<(), Error> {
+        let service: Service = get(client, SERVICE).await?;
+        self.own("", service.spec.cluster_ips.into_iter().map(canonical));
+        let slices: List<Slice> = get(client, SLICES).await?;
+        let endpoints = slices.items.into_iter().flat_map(|slice| slice.endpoints);
+        self.own("", endpoints.flat_map(|endpoint| endpoint.addresses).map(canonical));
+        Ok(())
+    }
+}
+
+/// A name or address as it is compared: one text for each, however it was written. Case means nothing in names (RFC 4343).
+fn canonical(name: String) -> String {
+    name.parse::<IpAddr>().map_or_else(|_| name.to_ascii_lowercase(), |ip| ip.to_string())
 }
 
 #[derive(Deserialize)]
@@ -108,28 +175,6 @@ struct Endpoint {
     addresses: Vec<String>,
 }
 
-/// The node's own names, and those of all others.
-async fn addresses(client: &Client, name: Option<&str>, facts: &mut Facts) -> Result<(), Error> {
-    let mut from = String::new();
-    loop {
-        let path = format!("/api/v1/nodes?limit={PAGE}&continue={from}");
-        let page: List<Node> = get(client, &path).await?;
-        for node in page.items {
-            if Some(node.metadata.name.as_str()) == name {
-                facts.node = Some(node.status.names());
-            } else {
-                facts.taken.insert(node.metadata.name);
-                facts.taken.extend(node.status.addresses.into_iter().map(|a| a.address));
-            }
-        }
-        // Continue tokens are base64url: safe in a query as they are.
-        from = page.metadata.r#continue;
-        if from.is_empty() {
-            return Ok(());
-        }
-    }
-}
-
 impl NodeStatus {
     fn names(&self) -> Addresses {
         let mut names = Addresses::default();
@@ -148,17 +193,28 @@ impl NodeStatus {
     }
 }
 
-/// Where the apiserver is: nobody else gets a certificate for that.
-async fn apiserver(client: &Client, taken: &mut BTreeSet<String>) -> Result<(), Error> {
-    let service: Service = get(client, SERVICE).await?;
-    taken.extend(service.spec.cluster_ips);
-    let slices: List<Slice> = get(client, SLICES).await?;
-    let endpoints = slices.items.into_iter().flat_map(|slice| slice.endpoints);
-    taken.extend(endpoints.flat_map(|endpoint| endpoint.addresses));
-    Ok(())
-}
-
 async fn get<T: serde::de::DeserializeOwned>(client: &Client, path: &str) -> Result<T, Error> {
     let request = Request::get(path).body(Vec::new()).map_err(Error::HttpError)?;
     client.request(request).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_others_have_is_taken_however_it_is_written() {
+        let mut known = Known::default();
+        let names = |texts: &[&str]| texts.iter().map(|t| canonical((*t).to_owned())).collect::<Vec<_>>();
+        known.own("a", names(&["a", "10.0.0.7", "shared"]).into_iter());
+        known.own("b", names(&["b", "shared", "FD00:0::8"]).into_iter());
+        known.own("", names(&["10.96.0.1"]).into_iter());
+        let asked = Asked {
+            dns: vec!["a".into(), "shared".into(), "nobodys".into(), "B".into()],
+            ips: ["10.0.0.7", "fd00::8", "10.96.0.1"].map(|ip| ip.parse().unwrap()).to_vec(),
+            ..Asked::default()
+        };
+        let taken: Vec<String> = known.taken(&asked, "a").into_iter().collect();
+        assert_eq!(taken, ["10.96.0.1", "B", "fd00::8", "shared"]);
+    }
 }

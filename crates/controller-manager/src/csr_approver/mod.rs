@@ -10,7 +10,7 @@ mod decide;
 mod gather;
 mod write;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::pin::pin;
 use std::time::Duration;
 
@@ -42,10 +42,22 @@ const AGAIN: Duration = Duration::from_secs(10);
 /// Requests that are looked at again at the most; Kubernetes removes open ones after a day.
 const OPEN: usize = 1000;
 
+/// What was read of names may be so old when requests are looked at again, or listed.
+const FRESH: Duration = Duration::from_secs(1);
+
 /// A request that is not decided, and what was said about it.
 struct Open {
     request: CertificateSigningRequest,
     told: Option<&'static str>,
+}
+
+/// The approver and what it remembers.
+struct Approver {
+    context: Context,
+    open: BTreeMap<String, Open>,
+    /// Names in the list that is being read.
+    listed: Option<BTreeSet<String>>,
+    known: Option<(Duration, gather::Known)>,
 }
 
 /// Runs while this process leads.
@@ -54,84 +66,114 @@ pub fn run(context: Context) -> BoxFuture<'static, ()> {
         let requests: Api<CertificateSigningRequest> = Api::all(context.client.clone());
         let changes = watcher(requests, watcher::Config::default().page_size(100));
         let mut changes = pin!(changes.default_backoff());
-        let mut open = BTreeMap::new();
+        let mut approver = Approver { context, open: BTreeMap::new(), listed: None, known: None };
         loop {
             tokio::select! {
                 change = changes.next() => match change {
-                    Some(Ok(change)) => take(&context, &mut open, change).await,
+                    Some(Ok(change)) => approver.take(change).await,
                     Some(Err(error)) => tracing::warn!(%error, "certificate requests cannot be watched"),
                     None => return,
                 },
-                () = context.clock.sleep(AGAIN), if !open.is_empty() => again(&context, &mut open).await,
+                () = approver.context.clock.sleep(AGAIN), if !approver.open.is_empty() => approver.again().await,
             }
         }
     })
 }
 
-async fn take(
-    context: &Context,
-    open: &mut BTreeMap<String, Open>,
-    change: watcher::Event<CertificateSigningRequest>,
-) {
-    match change {
-        watcher::Event::Apply(request) | watcher::Event::InitApply(request) => {
-            let name = request.metadata.name.clone().unwrap_or_default();
-            let told = open.remove(&name).and_then(|before| before.told);
-            consider(context, open, Open { request, told }).await;
-        }
-        watcher::Event::Delete(request) => {
-            open.remove(request.metadata.name.as_deref().unwrap_or_default());
-        }
-        // What is no longer there is found out by the answer to the next write.
-        watcher::Event::Init | watcher::Event::InitDone => {}
-    }
-}
-
-async fn again(context: &Context, open: &mut BTreeMap<String, Open>) {
-    for (_, one) in std::mem::take(open) {
-        consider(context, open, one).await;
-    }
-}
-
-/// Decides about one request and keeps it when it has to be looked at again.
-async fn consider(context: &Context, open: &mut BTreeMap<String, Open>, mut one: Open) {
-    let name = one.request.metadata.name.clone().unwrap_or_default();
-    let keep = match judge(context, &mut one).await {
-        Ok(keep) => keep,
-        Err(error) => {
-            tracing::warn!(request = name, %error, "a certificate request is looked at again");
-            true
-        }
-    };
-    if keep && open.len() < OPEN {
-        open.insert(name, one);
-    }
-}
-
-/// Whether the request has to be looked at again.
-async fn judge(context: &Context, one: &mut Open) -> Result<bool, kube::Error> {
-    let Some(facts) = gather::facts(&context.client, &one.request).await? else { return Ok(false) };
-    match decide::decide(&facts) {
-        Decision::NotOurs => Ok(false),
-        Decision::Approve(message) => {
-            let written = write::approve(context, &one.request, message).await?;
-            if written {
-                count(context, "approved");
+impl Approver {
+    async fn take(&mut self, change: watcher::Event<CertificateSigningRequest>) {
+        match change {
+            watcher::Event::Init => self.listed = Some(BTreeSet::new()),
+            watcher::Event::InitApply(request) => {
+                if let Some(listed) = &mut self.listed {
+                    listed.insert(named(&request));
+                }
+                self.changed(request).await;
             }
-            // Of a conflict the watch tells.
-            Ok(false)
-        }
-        Decision::Leave(reason) => {
-            if one.told != Some(reason.label()) {
-                write::leave(context, &one.request, &reason).await?;
-                one.told = Some(reason.label());
-                count(context, reason.label());
+            watcher::Event::InitDone => {
+                let listed = self.listed.take().unwrap_or_default();
+                self.open.retain(|name, _| listed.contains(name));
             }
-            Ok(reason.may_change())
+            watcher::Event::Apply(request) => {
+                // A node asks as soon as it has told its names: what was read before that is of no use.
+                self.known = None;
+                self.changed(request).await;
+            }
+            watcher::Event::Delete(request) => drop(self.open.remove(&named(&request))),
         }
+    }
+
+    async fn changed(&mut self, request: CertificateSigningRequest) {
+        let told = self.open.remove(&named(&request)).and_then(|before| before.told);
+        self.consider(Open { request, told }).await;
+    }
+
+    async fn again(&mut self) {
+        for (_, one) in std::mem::take(&mut self.open) {
+            self.consider(one).await;
+        }
+    }
+
+    /// Decides about one request and keeps it when it has to be looked at again.
+    async fn consider(&mut self, mut one: Open) {
+        let name = named(&one.request);
+        let keep = match self.judge(&mut one).await {
+            Ok(keep) => keep,
+            Err(error) => {
+                tracing::warn!(request = name, %error, "a certificate request is looked at again");
+                true
+            }
+        };
+        if keep && self.open.len() < OPEN {
+            self.open.insert(name, one);
+        }
+    }
+
+    /// Whether the request has to be looked at again.
+    async fn judge(&mut self, one: &mut Open) -> Result<bool, kube::Error> {
+        if gather::is_decided(&one.request) {
+            return Ok(false);
+        }
+        let facts = if gather::needs_names(&one.request) {
+            gather::facts(&one.request, self.known().await?)
+        } else {
+            gather::facts(&one.request, &gather::Known::default())
+        };
+        match decide::decide(&facts) {
+            Decision::NotOurs => Ok(false),
+            Decision::Approve(message) => {
+                if write::approve(&self.context, &one.request, message).await? {
+                    self.count("approved");
+                }
+                // Of a conflict the watch tells.
+                Ok(false)
+            }
+            Decision::Leave(reason) => {
+                if one.told != Some(reason.label()) {
+                    write::leave(&self.context, &one.request, &reason).await?;
+                    one.told = Some(reason.label());
+                    self.count(reason.label());
+                }
+                Ok(reason.may_change())
+            }
+        }
+    }
+
+    /// Who has which names: read now, or a moment ago.
+    async fn known(&mut self) -> Result<&gather::Known, kube::Error> {
+        let now = self.context.clock.now().since_start;
+        let known = match self.known.take().filter(|(read, _)| now.saturating_sub(*read) < FRESH) {
+            Some((read, known)) => (read, known),
+            None => (now, gather::Known::read(&self.context.client).await?),
+        };
+        Ok(&self.known.insert(known).1)
+    }
+
+    fn count(&self, decision: &str) {
+        self.context.metrics.requests.get_or_create(&vec![("decision", decision.to_owned())]).inc();
     }
 }
 
-fn count(context: &Context, decision: &str) {
-    context.metrics.requests.get_or_create(&vec![("decision", decision.to_owned())]).inc();
+fn named(request: &CertificateSigningRequest) -> String {
+    request.metadata.name.clone().unwrap_or_default()
 }

@@ -5,11 +5,14 @@
 //! period, and single ones as soon as something of them changes. What they want goes to the writer as one edit an object.
 
 pub mod evicting;
+pub mod lost;
 pub mod outage;
 pub mod plan;
 pub mod policy;
 pub mod protect;
 pub mod story;
+#[cfg(test)]
+mod table;
 pub mod tolerate;
 pub mod verdict;
 pub mod writes;

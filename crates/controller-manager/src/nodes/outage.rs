@@ -2,17 +2,20 @@
 
 use crate::clock::rfc3339;
 use crate::link::Link;
-use crate::names::{DISCONNECTED_SINCE, EDGE_DISCONNECTED, NETWORK_UNAVAILABLE};
+use crate::names::{DISCONNECTED_LEASE, DISCONNECTED_SINCE, EDGE_DISCONNECTED, NETWORK_UNAVAILABLE};
 use crate::nodes::verdict::Verdict;
 use crate::wire::{Condition, Node, condition, text};
 use crate::write::edit::{Conditions, Edit};
 
-/// The record of the outage. It stays until the node is really back: while it returns, its pods stay protected.
-pub fn record(node: &Node, verdict: &Verdict, edit: &mut Edit) {
-    let has = text(&node.metadata.annotations, DISCONNECTED_SINCE);
-    let wanted = verdict.link.since().filter(|_| verdict.recorded).map(rfc3339);
-    if has != wanted.as_deref() {
-        edit.annotate(DISCONNECTED_SINCE, wanted);
+/// The record of the outage, with what the node's lease said at the loss. It stays until the node is really back:
+/// while it returns, its pods stay protected.
+pub fn record(node: &Node, verdict: &Verdict, lease: Option<&str>, edit: &mut Edit) {
+    let since = verdict.link.since().filter(|_| verdict.recorded).map(rfc3339);
+    let lease = lease.filter(|_| since.is_some()).map(str::to_owned);
+    for (key, wanted) in [(DISCONNECTED_SINCE, since), (DISCONNECTED_LEASE, lease)] {
+        if text(&node.metadata.annotations, key) != wanted.as_deref() {
+            edit.annotate(key, wanted);
+        }
     }
 }
 
@@ -46,70 +49,66 @@ fn disconnected() -> Condition {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::autonomy::Autonomy;
+    use std::collections::BTreeMap;
+
+    use serde::Deserialize;
+    use serde_json::{Value, json};
+
+    use crate::nodes::table::{SINCE, autonomy, link};
     use crate::nodes::verdict::Guarded;
-    use serde_json::json;
 
-    const SINCE: i64 = 1_700_000_000;
-    const TEXT: &str = "2023-11-14T22:13:20Z";
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Case {
+        name: String,
+        link: String,
+        autonomy: i64,
+        #[serde(default)]
+        has: Has,
+        #[serde(default)]
+        annotations: BTreeMap<String, String>,
+        /// set or gone
+        #[serde(default)]
+        condition: String,
+    }
 
-    fn node(since: Option<&str>, condition: Option<(&str, &str)>) -> Node {
-        let conditions: Vec<_> = condition
-            .map(|(status, reason)| json!({"type": "NetworkUnavailable", "status": status, "reason": reason}))
-            .into_iter()
-            .collect();
-        let annotations = since.map(|s| json!({DISCONNECTED_SINCE: s}));
-        let node = json!({"metadata": {"annotations": annotations}, "status": {"conditions": conditions}});
+    #[derive(Debug, Default, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Has {
+        since: Option<String>,
+        lease: Option<String>,
+        condition: Option<(String, String)>,
+    }
+
+    fn node(has: &Has) -> Node {
+        let condition = |(status, reason): &(String, String)| json!({"type": NETWORK_UNAVAILABLE, "status": status, "reason": reason});
+        let conditions: Vec<Value> = has.condition.iter().map(condition).collect();
+        let notes = [(DISCONNECTED_SINCE, &has.since), (DISCONNECTED_LEASE, &has.lease)];
+        let notes: BTreeMap<_, _> = notes.into_iter().filter(|(_, text)| text.is_some()).collect();
+        let node = json!({"metadata": {"annotations": notes}, "status": {"conditions": conditions}});
         serde_json::from_value(node).unwrap()
     }
 
-    fn verdict(link: Link, autonomy: Autonomy) -> Verdict {
-        Verdict::new(link, autonomy, Guarded::No, false, SINCE)
-    }
-
     #[test]
-    fn the_record_is_there_from_the_loss_to_the_return() {
-        let (on, off, back) = (Link::Connected, Link::Disconnected(SINCE), Link::Returning(SINCE));
-        let forever = Autonomy::ForEver;
-        let table = [
-            (None, on, forever, None),
-            (None, off, forever, Some(Some(TEXT))),
-            (Some(TEXT), off, forever, None),
-            (Some("nonsense"), off, forever, Some(Some(TEXT))),
-            (Some(TEXT), back, forever, None),
-            (Some(TEXT), on, forever, Some(None)),
-            (None, off, Autonomy::None, None),
-            (Some(TEXT), off, Autonomy::None, Some(None)),
-        ];
-        for (has, link, autonomy, change) in table {
+    fn an_outage_is_written_down_as_the_table_says() {
+        let cases: Vec<Case> = serde_saphyr::from_str(include_str!("outage.yaml")).unwrap();
+        for case in &cases {
+            let verdict = Verdict::new(link(&case.link), autonomy(case.autonomy), Guarded::No, false, SINCE);
             let mut edit = Edit::default();
-            record(&node(has, None), &verdict(link, autonomy), &mut edit);
-            let written = edit.annotations.get(DISCONNECTED_SINCE).map(|v| v.as_deref());
-            assert_eq!(written, change, "{has:?} {link:?} {autonomy:?}");
+            record(&node(&case.has), &verdict, Some("a"), &mut edit);
+            let short = |key: &str| key.rsplit('-').next().unwrap().to_owned();
+            let text = |value: Option<String>| value.unwrap_or_else(|| "gone".to_owned());
+            let written: BTreeMap<_, _> =
+                edit.annotations.into_iter().map(|(key, value)| (short(&key), text(value))).collect();
+            assert_eq!(written, case.annotations, "{}", case.name);
+            let wanted = conditions(&node(&case.has), &verdict);
+            let did = match (wanted.set.len(), wanted.gone.len()) {
+                (0, 0) => "",
+                (1, 0) => "set",
+                (0, 1) => "gone",
+                _ => "both",
+            };
+            assert_eq!(did, case.condition, "{}", case.name);
         }
-    }
-
-    #[test]
-    fn the_condition_is_set_and_taken_away_and_a_cni_is_not_fought() {
-        let (on, off, back) = (Link::Connected, Link::Disconnected(SINCE), Link::Returning(SINCE));
-        let ours = Some(("True", "EdgeDisconnected"));
-        let table = [
-            (None, on, ""),
-            (None, off, "set"),
-            (ours, off, ""),
-            (Some(("False", "EdgeDisconnected")), off, "set"),
-            (Some(("False", "FlannelIsUp")), off, ""),
-            (Some(("True", "CalicoIsDown")), on, ""),
-            (ours, back, ""),
-            (ours, on, "gone"),
-        ];
-        for (has, link, change) in table {
-            let wanted = conditions(&node(None, has), &verdict(link, Autonomy::ForEver));
-            let did = if wanted.set.is_empty() { "" } else { "set" };
-            let did = if wanted.gone.is_empty() { did } else { "gone" };
-            assert_eq!(did, change, "{has:?} {link:?}");
-        }
-        let off = conditions(&node(None, ours), &verdict(off, Autonomy::None));
-        assert_eq!(off.gone, [NETWORK_UNAVAILABLE], "autonomy was switched off");
     }
 }

@@ -6,15 +6,16 @@ use std::sync::Arc;
 use kube::ResourceExt;
 
 use super::evicting::Evicting;
+use super::lost::Lost;
 use super::verdict::{Guarded, Verdict};
 use super::writes::Writes;
 use crate::autonomy::{self, Said};
-use crate::clock::{Moment, parse_rfc3339};
+use crate::clock::Moment;
 use crate::config::Config;
 use crate::controllers::Context;
 use crate::link::{self, Link, Signs};
 use crate::metrics::Metrics;
-use crate::names::{AUTONOMY, DISCONNECTED_SINCE, NO_EXECUTE, POOL, READY, UNREACHABLE};
+use crate::names::{AUTONOMY, NO_EXECUTE, POOL, READY, UNREACHABLE};
 use crate::pool::NodePool;
 use crate::pool::guard::Rule;
 use crate::pool::status::Counts;
@@ -30,8 +31,8 @@ pub struct Planner {
     config: Arc<Config>,
     metrics: Arc<Metrics>,
     writes: Writes,
-    /// Since when nodes are silent whose record is not read back yet.
-    since: HashMap<Arc<str>, i64>,
+    /// Nodes that are lost. It goes before their record, which may not be written yet.
+    lost: HashMap<Arc<str>, Lost>,
     /// NoExecute taints of people on nodes, since they were seen first.
     evicting: HashMap<Arc<str>, Evicting>,
     /// Nodes that fell in a cut of their pool, as of the last look at all.
@@ -50,6 +51,8 @@ pub struct Seen<'a> {
     pub said: Said,
     /// Its link.
     pub link: Link,
+    /// What is to be remembered of its loss.
+    pub lost: Option<Lost>,
     /// kube-controller-manager has given it up.
     pub given_up: bool,
     /// What people evict its pods with.
@@ -61,15 +64,15 @@ impl Planner {
     pub fn new(context: &Context) -> Self {
         let writes = Writes::of(&context.config);
         let (config, metrics) = (context.config.clone(), context.metrics.clone());
-        let (since, evicting, cut) = (HashMap::new(), HashMap::new(), HashSet::new());
-        Self { config, metrics, writes, since, evicting, cut }
+        let (lost, evicting, cut) = (HashMap::new(), HashMap::new(), HashSet::new());
+        Self { config, metrics, writes, lost, evicting, cut }
     }
 
     /// Decides about everything.
     pub fn all(&mut self, world: &World, now: Moment, queue: &mut Queue) {
         let seen: Vec<Seen<'_>> =
             world.nodes.iter().map(|(name, node)| self.see(world, name, node, now)).collect();
-        self.since.retain(|name, _| world.nodes.contains_key(name));
+        self.lost.retain(|name, _| world.nodes.contains_key(name));
         self.evicting.retain(|name, _| world.nodes.contains_key(name));
         let pools = self.pools(world, &seen);
         let mut protected = 0;
@@ -107,22 +110,25 @@ impl Planner {
         let pool = text(&node.metadata.labels, POOL).and_then(|pool| world.pools.get(pool));
         let policy = pool.and_then(|p| p.spec.autonomy.as_ref()?.duration.as_deref());
         let said = autonomy::of(node.metadata.annotations.as_ref(), policy);
-        let recorded = text(&node.metadata.annotations, DISCONNECTED_SINCE).and_then(parse_rfc3339);
+        let lease = world.leases.renewed(name);
+        let known = self.lost.remove(name).filter(|lost| lost.is_of(node));
+        let lost = known.or_else(|| Lost::recorded(node, now));
         let given_up = condition(&node.status.conditions, READY).is_some_and(|c| c.status == "Unknown");
         let evicts = |key: &str, effect: &str| key == UNREACHABLE && effect == NO_EXECUTE;
         let signs = Signs {
             heard: world.leases.of(name),
             given_up,
             evicting: node.spec.taints.iter().any(|t| evicts(&t.key, &t.effect)),
-            since: recorded.or_else(|| self.since.get(name).copied()),
+            since: lost.as_ref().map(|lost| lost.since),
+            heard_since: lost.as_ref().is_some_and(|lost| lost.was_heard(lease)),
         };
         let link = link::of(&signs, self.config.nodes.node_monitor_grace_period, now.unix);
-        match link.since() {
-            Some(since) => drop(self.since.insert(name.clone(), since)),
-            None => drop(self.since.remove(name)),
+        let lost = Lost::next(lost, node, link, lease, now);
+        if let Some(lost) = &lost {
+            self.lost.insert(name.clone(), lost.clone());
         }
         let evicting = self.evicting(name, node, now.unix);
-        Seen { name, node, pool, said, link, given_up, evicting }
+        Seen { name, node, pool, said, link, lost, given_up, evicting }
     }
 
     fn evicting(&mut self, name: &Arc<str>, node: &Node, unix: i64) -> Evicting {
@@ -135,15 +141,16 @@ impl Planner {
     }
 
     fn verdict(&self, seen: &Seen<'_>, now: Moment) -> Verdict {
+        let unix = seen.lost.as_ref().map_or(now.unix, |lost| lost.judged(now));
         let rule = seen.pool.map(|pool| (pool, Rule::of(pool, &self.config.guard)));
         let rule = rule.filter(|(_, rule)| rule.is_on());
         let guarded = match (rule, seen.link.since()) {
             (Some((pool, rule)), Some(since)) => {
-                rule.guarded(pool, self.cut.contains(seen.name), since, now.unix)
+                rule.guarded(pool, self.cut.contains(seen.name), since, unix)
             }
             _ => Guarded::No,
         };
-        Verdict::new(seen.link, seen.said.autonomy, guarded, rule.is_some(), now.unix)
+        Verdict::new(seen.link, seen.said.autonomy, guarded, rule.is_some(), unix)
     }
 
     /// Counts of every pool; finds the nodes that fell in a cut.

@@ -92,7 +92,7 @@ mod tests {
     use super::*;
     use serde::Deserialize;
 
-    use crate::autonomy::Autonomy;
+    use crate::nodes::table::{SINCE, autonomy, link};
     use crate::nodes::verdict::Guarded;
     use crate::world::pod::Notes;
 
@@ -137,18 +137,7 @@ mod tests {
     }
 
     fn verdict(case: &Case) -> Verdict {
-        let since = 1_700_000_000;
-        let link = match case.link.as_str() {
-            "connected" => Link::Connected,
-            "returning" => Link::Returning(since),
-            _ => Link::Disconnected(since),
-        };
-        let autonomy = match case.autonomy {
-            0 => Autonomy::None,
-            -1 => Autonomy::ForEver,
-            seconds => Autonomy::For(seconds),
-        };
-        Verdict::new(link, autonomy, Guarded::No, false, since + case.after)
+        Verdict::new(link(&case.link), autonomy(case.autonomy), Guarded::No, false, SINCE + case.after)
     }
 
     #[test]

@@ -37,6 +37,8 @@ pub struct Verdict {
     pub link: Link,
     /// Its autonomy.
     pub autonomy: Autonomy,
+    /// What the guard of its pool says.
+    pub guarded: Guarded,
     /// Until when its pods are protected, while it is not connected.
     pub until: Option<Until>,
     /// Since when it is disconnected is worth writing down.
@@ -51,7 +53,7 @@ impl Verdict {
         let until = link.since().and_then(|since| until(since, autonomy, guarded));
         let ended = until.is_some_and(|until| until <= Until::At(unix));
         let over = ended && matches!(link, Link::Disconnected(_));
-        Self { link, autonomy, until, recorded: autonomy != Autonomy::None || pooled, over }
+        Self { link, autonomy, guarded, until, recorded: autonomy != Autonomy::None || pooled, over }
     }
 
     /// The node is silent and its pods are protected.
@@ -112,65 +114,69 @@ impl Until {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use Autonomy::{For, ForEver};
+    use serde::Deserialize;
 
-    const SINCE: i64 = 1_000;
+    use crate::nodes::table::{SINCE, autonomy, guard, link};
 
-    #[test]
-    fn protection_ends_when_the_table_says() {
-        use Guarded::{Cut, Healed, No};
-        let at = |seconds: i64| Some(Until::At(SINCE + seconds));
-        let table = [
-            (Autonomy::None, No, None),
-            (For(600), No, at(600)),
-            (ForEver, No, Some(Until::Never)),
-            (Autonomy::None, Cut(3_600), at(3_600)),
-            (For(600), Cut(3_600), at(3_600)),
-            (For(7_200), Cut(3_600), at(7_200)),
-            (ForEver, Cut(3_600), Some(Until::Never)),
-            // The pool came back after 900 s.
-            (For(600), Healed(SINCE + 900, 3_600), at(1_500)),
-            (Autonomy::None, Healed(SINCE + 900, 3_600), at(1_200)),
-            (For(600), Healed(SINCE + 3_500, 3_600), at(3_600)),
-        ];
-        for (autonomy, guarded, until) in table {
-            let verdict = Verdict::new(Link::Disconnected(SINCE), autonomy, guarded, true, SINCE);
-            assert_eq!(verdict.until, until, "{autonomy:?} {guarded:?}");
-            assert_eq!(verdict.protects(), until.is_some());
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Case {
+        name: String,
+        link: String,
+        #[serde(default)]
+        autonomy: i64,
+        #[serde(default)]
+        guard: Option<String>,
+        #[serde(default)]
+        after: i64,
+        /// Seconds, or `never`.
+        #[serde(default)]
+        until: Option<String>,
+        /// protected, over or nothing
+        #[serde(default = "nothing")]
+        is: String,
+        /// original, left, for ever, seconds, or `kept SECONDS`
+        tolerations: String,
+    }
+
+    fn nothing() -> String {
+        "nothing".to_owned()
+    }
+
+    fn is(verdict: &Verdict) -> &'static str {
+        match (verdict.protects(), verdict.over) {
+            (true, false) => "protected",
+            (false, true) => "over",
+            (false, false) => "nothing",
+            (true, true) => panic!("both"),
+        }
+    }
+
+    fn tolerations(wanted: Option<Wanted>) -> String {
+        match wanted {
+            None => "left".to_owned(),
+            Some(Wanted::Original) => "original".to_owned(),
+            Some(Wanted::Seconds(None)) => "for ever".to_owned(),
+            Some(Wanted::Seconds(Some(seconds))) => seconds.to_string(),
+            Some(Wanted::Kept(seconds)) => format!("kept {seconds}"),
         }
     }
 
     #[test]
-    fn tolerations_follow_the_link() {
-        let cut = Guarded::Cut(3_600);
-        let (on, off, back) = (Link::Connected, Link::Disconnected(SINCE), Link::Returning(SINCE));
-        let table = [
-            (on, Autonomy::None, Guarded::No, 0, Some(Wanted::Original)),
-            (on, For(600), Guarded::No, 0, Some(Wanted::Seconds(Some(600)))),
-            (on, ForEver, Guarded::No, 0, Some(Wanted::Seconds(None))),
-            (off, For(600), Guarded::No, 0, Some(Wanted::Kept(600))),
-            (off, For(600), cut, 0, Some(Wanted::Seconds(None))),
-            (off, ForEver, Guarded::No, 0, Some(Wanted::Seconds(None))),
-            (off, Autonomy::None, cut, 0, Some(Wanted::Seconds(None))),
-            (off, Autonomy::None, Guarded::No, 0, Some(Wanted::Original)),
-            (off, For(600), Guarded::No, 600, None),
-            (back, For(600), Guarded::No, 700, Some(Wanted::Seconds(Some(600)))),
-            (back, Autonomy::None, cut, 0, None),
-        ];
-        for (link, autonomy, guarded, later, wanted) in table {
-            let verdict = Verdict::new(link, autonomy, guarded, true, SINCE + later);
-            assert_eq!(verdict.wanted(), wanted, "{link:?} {autonomy:?} {guarded:?} +{later}");
+    fn every_node_is_judged_as_the_table_says() {
+        let cases: Vec<Case> = serde_saphyr::from_str(include_str!("verdict.yaml")).unwrap();
+        for case in &cases {
+            let guarded = guard(case.guard.as_deref());
+            let pooled = case.guard.is_some();
+            let verdict =
+                Verdict::new(link(&case.link), autonomy(case.autonomy), guarded, pooled, SINCE + case.after);
+            let until = verdict.until.map(|until| match until {
+                Until::At(at) => (at - SINCE).to_string(),
+                Until::Never => NEVER.to_owned(),
+            });
+            assert_eq!(until, case.until, "{}", case.name);
+            assert_eq!(is(&verdict), case.is, "{}", case.name);
+            assert_eq!(tolerations(verdict.wanted()), case.tolerations, "{}", case.name);
         }
-    }
-
-    #[test]
-    fn only_a_silent_node_is_over_and_not_a_second_early() {
-        let over = |link, later| Verdict::new(link, For(600), Guarded::No, false, SINCE + later).over;
-        assert!(!over(Link::Disconnected(SINCE), 599));
-        assert!(over(Link::Disconnected(SINCE), 600));
-        assert!(!over(Link::Returning(SINCE), 9_000));
-        assert!(!over(Link::Connected, 9_000));
-        let endless = Verdict::new(Link::Disconnected(SINCE), ForEver, Guarded::No, false, i64::MAX);
-        assert!(!endless.over && endless.protects());
     }
 }

@@ -14,6 +14,7 @@ use crate::autonomy::Autonomy;
 use crate::clock::Moment;
 use crate::config::Config;
 use crate::link::Link;
+use crate::names::PROTECTED_UNTIL;
 use crate::pool::status::Counts;
 use crate::pool::{NodePool, members, status};
 use crate::world::pod::Pod;
@@ -90,14 +91,19 @@ impl Writes {
         let write = |target, rank, body| Write { target, rank, urgency: 0, version: version.clone(), body };
         let mut writes = Vec::new();
         let mut edit = Edit::default();
+        // What a pool gives may be refused; the record of an outage must not fall with it.
         if self.pool {
             members::decide(seen.node, seen.pool.map(|p| &p.spec), &mut edit);
         }
-        let pooled = !edit.is_empty();
+        if !edit.is_empty() {
+            let target = Target::Member(seen.name.to_string());
+            writes.push(write(target, Rank::Pool, std::mem::take(&mut edit).patch(&uid, &version)));
+        }
         if self.lifecycle {
             let events = story::of_node(seen.node, &seen.said, verdict);
             writes.extend(events.iter().map(|e| told(e, rank_of(e))));
-            outage::record(seen.node, verdict, &mut edit);
+            let lease = seen.lost.as_ref().and_then(|lost| lost.lease.as_deref());
+            outage::record(seen.node, verdict, lease, &mut edit);
             let conditions = outage::conditions(seen.node, verdict);
             if !conditions.is_empty() {
                 let target = Target::NodeStatus(seen.name.to_string());
@@ -105,8 +111,8 @@ impl Writes {
             }
         }
         if !edit.is_empty() {
-            let rank = if pooled && verdict.link == Link::Connected { Rank::Pool } else { Rank::Record };
-            writes.push(write(Target::Node(seen.name.to_string()), rank, edit.patch(&uid, &version)));
+            let target = Target::Node(seen.name.to_string());
+            writes.push(write(target, Rank::Record, edit.patch(&uid, &version)));
         }
         writes
     }
@@ -120,11 +126,17 @@ impl Writes {
             Write { target, rank, urgency, version: pod.version.to_string(), body }
         };
         let conditions = match end {
-            End::Delete => return vec![write(target(Target::PodEnd), Rank::Empty, end_of(&pod.uid))],
+            End::Delete => {
+                return vec![write(target(Target::PodEnd), Rank::Empty, end_of(&pod.uid, &pod.version))];
+            }
             End::Announce => protect::announcement(due),
             End::None => protect::conditions(pod, verdict, self.lifecycle, self.readiness),
         };
-        let edit = self.edit(pod, verdict, due);
+        let mut edit = self.edit(pod, verdict, due);
+        // The mark says that the condition is one of a deletion that was refused: it goes after it.
+        if !conditions.gone.is_empty() && !due {
+            edit.annotations.retain(|key, value| key != PROTECTED_UNTIL || value.is_some());
+        }
         let mut writes = Vec::new();
         if !edit.is_empty() {
             let saves = verdict.link != Link::Connected && !pod.terminating && !due;

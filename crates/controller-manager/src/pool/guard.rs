@@ -28,7 +28,9 @@ impl Rule {
         let own = pool.spec.autonomy.as_ref().and_then(|a| a.guard.as_ref()).unwrap_or(&none);
         let seconds = |text: &Option<String>, otherwise: Duration| {
             let own = text.as_ref().and_then(|t| duration::parse(t).ok()).filter(|nanos| *nanos > 0);
-            own.map_or(i64::try_from(otherwise.as_secs()).unwrap_or(i64::MAX), |nanos| nanos / 1_000_000_000)
+            // A part of a second is a whole one.
+            let whole = |nanos: i64| (nanos - 1) / 1_000_000_000 + 1;
+            own.map_or(i64::try_from(otherwise.as_secs()).unwrap_or(i64::MAX), whole)
         };
         let threshold = own.threshold_percent.and_then(|t| usize::try_from(t).ok());
         Self {
@@ -83,30 +85,25 @@ mod tests {
 
     const RULE: Rule = Rule { threshold: 35, window: 300, longest: 3_600 };
 
+    #[derive(Debug, serde::Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Case {
+        name: String,
+        answering: usize,
+        fell: Vec<(i64, usize)>,
+        cut: Vec<bool>,
+    }
+
     #[test]
     fn nodes_that_fell_together_are_cut_and_others_are_not() {
-        let all = |n: usize| vec![true; n];
-        let none = |n: usize| vec![false; n];
-        let months = 10_000_000;
-        let table: [(usize, Vec<i64>, Vec<bool>); 10] = [
-            (9, vec![0], none(1)),
-            (0, vec![0, 5, 9], all(3)),
-            (0, vec![0], none(1)),
-            // 3 of 10 answer; 4 of 10 do.
-            (3, vec![0; 7], all(7)),
-            (4, vec![0; 6], none(6)),
-            // 35 of 100 is not less than 35 %.
-            (35, vec![0; 65], none(65)),
-            (34, vec![0; 66], all(66)),
-            // One by one, each long after the other: 2 left of 8.
-            (2, (0..6).map(|i| i * months).collect(), none(6)),
-            // One died long ago; the others were cut now.
-            (0, [vec![0], vec![months; 9]].concat(), [none(1), all(9)].concat()),
-            // The other way round: the pool was cut long ago, it stays cut.
-            (0, vec![0, 200, 299], all(3)),
-        ];
-        for (answering, fell, cut) in table {
-            assert_eq!(RULE.cut(answering, &fell), cut, "{answering} answer, fell {fell:?}");
+        let cases: Vec<Case> = serde_saphyr::from_str(include_str!("guard.yaml")).unwrap();
+        for case in &cases {
+            let fell: Vec<i64> =
+                case.fell.iter().flat_map(|(at, count)| std::iter::repeat_n(*at, *count)).collect();
+            let each = case.fell.iter().zip(&case.cut);
+            let cut: Vec<bool> =
+                each.flat_map(|((_, count), cut)| std::iter::repeat_n(*cut, *count)).collect();
+            assert_eq!(RULE.cut(case.answering, &fell), cut, "{}", case.name);
         }
     }
 

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::NodePoolSpec;
-use crate::names::{DISCONNECTED_SINCE, POOL, POOL_GAVE, POOL_HOST_NETWORK};
+use crate::names::{DISCONNECTED_LEASE, DISCONNECTED_SINCE, POOL, POOL_GAVE, POOL_HOST_NETWORK};
 use crate::wire::{Node, Taint, text};
 use crate::write::edit::Edit;
 
@@ -22,7 +22,7 @@ pub struct Gave {
 impl Gave {
     /// What a pool gives.
     pub fn of(spec: &NodePoolSpec) -> Self {
-        let ours = [POOL, POOL_GAVE, DISCONNECTED_SINCE];
+        let ours = [POOL, POOL_GAVE, DISCONNECTED_SINCE, DISCONNECTED_LEASE];
         let free = |map: &BTreeMap<String, String>| {
             let mut map = map.clone();
             map.retain(|key, _| !ours.contains(&key.as_str()));

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use crate::clock;
 use crate::names::{
-    DISRUPTION_TARGET, MIRROR, ORIGINAL_NOT_READY, ORIGINAL_UNREACHABLE, POD_SCHEDULED, PROTECTED_UNTIL,
-    READY, REFUSED_DISRUPTIONS,
+    CONTAINERS_READY, DISRUPTION_TARGET, MIRROR, ORIGINAL_NOT_READY, ORIGINAL_UNREACHABLE, POD_SCHEDULED,
+    PROTECTED_UNTIL, READY, REFUSED_DISRUPTIONS,
 };
 use crate::nodes::protect::EMPTIED;
 use crate::wire::{self, Condition, Toleration, condition, text};
@@ -162,7 +162,10 @@ fn works(pod: &wire::Pod) -> bool {
         spec.init_containers.iter().any(|c| c.name == name && c.restart_policy.as_deref() == Some("Always"))
     };
     let gate = |kind: &str| condition(&status.conditions, kind).is_some_and(|c| c.status == "True");
+    // No side but the kubelet writes this one; it knows of containers that have no status yet.
+    let containers = condition(&status.conditions, CONTAINERS_READY).is_none_or(|c| c.status == "True");
     status.phase == "Running"
+        && containers
         && !status.container_statuses.is_empty()
         && status.container_statuses.iter().all(|c| c.ready)
         && status.init_container_statuses.iter().filter(|c| sidecar(&c.name)).all(|c| c.ready)
@@ -203,6 +206,10 @@ mod tests {
         for (pod, flipped) in table {
             assert_eq!(read(pod.clone()).flipped, flipped, "{pod}");
         }
+        let mut partly = running("False", ready.clone());
+        let condition = json!({"type": "ContainersReady", "status": "False"});
+        partly["status"]["conditions"].as_array_mut().unwrap().push(condition);
+        assert!(!read(partly).flipped, "a container without a status yet");
         let mut gated = running("False", ready.clone());
         gated["spec"]["readinessGates"] = json!([{"conditionType": "example.com/gate"}]);
         assert!(!read(gated.clone()).flipped, "a gate that nobody opened");

@@ -22,6 +22,8 @@ pub enum Target {
     PodEnd(String, String),
     /// Metadata and spec of a node.
     Node(String),
+    /// What a pool gives to a node.
+    Member(String),
     /// The status of a node.
     NodeStatus(String),
     /// The status of a pool.
@@ -38,6 +40,7 @@ impl Target {
             Self::PodStatus(..) => "pod-status",
             Self::PodEnd(..) => "pod-deletion",
             Self::Node(_) => "node",
+            Self::Member(_) => "node-of-pool",
             Self::NodeStatus(_) => "node-status",
             Self::PoolStatus(_) => "nodepool-status",
             Self::Event(..) => "event",

@@ -112,7 +112,7 @@ fn request(write: &Write, unix: i64) -> Option<Request<Vec<u8>>> {
         Target::Pod(ns, name) => (Method::PATCH, pod(ns, name, ""), MERGE),
         Target::PodStatus(ns, name) => (Method::PATCH, pod(ns, name, "/status"), STRATEGIC),
         Target::PodEnd(ns, name) => (Method::DELETE, pod(ns, name, ""), "application/json"),
-        Target::Node(name) => (Method::PATCH, format!("/api/v1/nodes/{name}"), MERGE),
+        Target::Node(name) | Target::Member(name) => (Method::PATCH, format!("/api/v1/nodes/{name}"), MERGE),
         Target::NodeStatus(name) => (Method::PATCH, format!("/api/v1/nodes/{name}/status"), STRATEGIC),
         Target::PoolStatus(name) => {
             (Method::PATCH, format!("/apis/apps.openyurt.io/v1beta2/nodepools/{name}/status"), MERGE)
@@ -141,9 +141,11 @@ fn stamped(write: &Write, unix: i64) -> Value {
     body
 }
 
-/// The body of a deletion of exactly that object.
-pub fn end_of(uid: &str) -> Value {
-    json!({"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": uid}})
+/// The body of a deletion of exactly that object as it was decided about: a pod whose kubelet has said a word since
+/// is on no dead node.
+pub fn end_of(uid: &str, version: &str) -> Value {
+    let preconditions = json!({"uid": uid, "resourceVersion": version});
+    json!({"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": preconditions})
 }
 
 #[cfg(test)]

@@ -99,3 +99,32 @@ async fn a_serving_certificate_waits_until_the_node_has_told_its_address() {
     assert_eq!(condition(&bed, "stolen"), Value::Null);
     manager.stop().await;
 }
+
+#[tokio::test]
+async fn many_open_requests_cost_one_look_at_the_nodes() {
+    let bed = Bed::new().await;
+    bed.node("edge-1", &[]);
+    let tell = |addresses: Value| {
+        bed.api.modify("nodes", "", "edge-1", |n| n["status"]["addresses"] = addresses.clone())
+    };
+    tell(json!([]));
+    let manager = bed.manager(FLAGS).await;
+    let names: Vec<String> = (0..30).map(|n| format!("open-{n:02}")).collect();
+    for name in &names {
+        ask(&bed, name, "edge-1", "edge-1", SERVING, &["10.9.9.9"]).await;
+    }
+    ask(&bed, "z-last", "edge-1", "edge-1", SERVING, &["10.0.0.7"]).await;
+    until("all to be left", || bed.told("z-last") == ["LeftForHuman"]).await;
+    tell(json!([{"type": "InternalIP", "address": "10.0.0.7"}]));
+    let lists = || bed.api.audit().count(|e| e.method == "GET" && e.path.contains("/api/v1/nodes"));
+    let (before, rounds) = (lists(), std::cell::Cell::new(0));
+    until("the approval", || {
+        bed.clock.advance(10);
+        rounds.set(rounds.get() + 1);
+        condition(&bed, "z-last") == "Approved"
+    })
+    .await;
+    assert!(lists() - before <= rounds.get(), "{} looks in {} rounds", lists() - before, rounds.get());
+    assert!(names.iter().all(|name| condition(&bed, name) == Value::Null));
+    manager.stop().await;
+}

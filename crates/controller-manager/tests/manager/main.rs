@@ -4,6 +4,8 @@
 mod bed;
 mod certificates;
 mod election;
+mod operator;
 mod outage;
 mod pools;
+mod soak;
 mod trouble;

@@ -131,3 +131,51 @@ async fn the_hubs_word_is_counted_and_told() {
     assert!(manager.context.metrics.page().contains("autonomy_nodes{status=\"True\"} 1"));
     manager.stop().await;
 }
+
+#[tokio::test]
+async fn a_node_that_moves_to_another_pool_has_what_that_one_gives() {
+    let bed = Bed::new().await;
+    let taint = |value: &str| json!([{"key": "site", "value": value, "effect": "NoSchedule"}]);
+    bed.api.create(pool("shop", json!({"labels": {"site": "shop", "till": "1"}, "taints": taint("shop")})));
+    bed.api.create(pool("ship", json!({"labels": {"site": "ship"}, "taints": taint("ship")})));
+    bed.node_in("n", "shop");
+    let manager = bed.manager(&[]).await;
+    let site = || bed.node_now("n")["metadata"]["labels"]["site"].clone();
+    let tainted = || bed.node_now("n")["spec"]["taints"].clone();
+    until("the first pool's", || site() == "shop" && tainted() == taint("shop")).await;
+    bed.give_up("n");
+    bed.pass(&manager, 45).await;
+    bed.api.modify("nodes", "", "n", |n| n["metadata"]["labels"][POOL] = "ship".into());
+    until("the second pool's", || site() == "ship").await;
+    until("no label of the first", || bed.node_now("n")["metadata"]["labels"]["till"].is_null()).await;
+    let taints = tainted();
+    let values: Vec<&Value> = taints.as_array().unwrap().iter().filter(|t| t["key"] == "site").collect();
+    assert_eq!(values.iter().map(|t| &t["value"]).collect::<Vec<_>>(), ["ship"], "{taints}");
+    manager.stop().await;
+}
+
+#[tokio::test]
+async fn a_pool_that_is_deleted_in_mid_outage_protects_nobody_and_takes_back_what_it_gave() {
+    let spec = json!({"labels": {"site": "a"}, "taints": [{"key": "edge", "effect": "NoSchedule"}]});
+    let (bed, manager, names) = prepared(2, spec).await;
+    bed.node("alone", &[("node.openyurt.io/autonomy-duration", "1h")]);
+    bed.pod("alone", "alone", None);
+    bed.api.modify("nodes", "", "alone", |n| n["metadata"]["labels"][POOL] = "shop".into());
+    bed.pass(&manager, 5).await;
+    let all = [names[0].as_str(), names[1].as_str(), "alone"];
+    all.iter().for_each(|n| bed.give_up(n));
+    bed.pass(&manager, 45).await;
+    bed.until(&manager, "marks", || all.iter().all(|n| bed.mark(n).is_some())).await;
+    bed.api.delete("nodepools.apps.openyurt.io", "", "shop");
+    bed.until(&manager, "no marks without a pool", || names.iter().all(|n| bed.mark(n).is_none())).await;
+    assert!(bed.mark("alone").is_some(), "it is autonomous by itself");
+    until("no timers without an end", || names.iter().all(|n| bed.tolerates(n) == [Some(300), Some(300)]))
+        .await;
+    let bare = |node: &&str| {
+        let node = bed.node_now(node);
+        let taints = node["spec"]["taints"].as_array().cloned().unwrap_or_default();
+        node["metadata"]["labels"]["site"].is_null() && taints.iter().all(|t| t["key"] != "edge")
+    };
+    bed.until(&manager, "bare nodes", || all.iter().all(bare)).await;
+    manager.stop().await;
+}

@@ -29,6 +29,8 @@ struct Changes {
     malformed: Option<bool>,
     no_node: Option<bool>,
     taken: Option<Vec<String>>,
+    /// Further host names in the node's status.
+    hosts: Option<Vec<String>>,
 }
 
 fn set(texts: &[&str]) -> BTreeSet<String> {
@@ -75,6 +77,9 @@ fn facts(case: Case) -> Facts {
     facts.groups = with.groups.map_or(facts.groups, |texts| texts.into_iter().collect());
     facts.usages = with.usages.map_or(facts.usages, |texts| texts.into_iter().collect());
     facts.taken.extend(with.taken.into_iter().flatten());
+    if let Some(node) = &mut facts.node {
+        node.dns.extend(with.hosts.into_iter().flatten());
+    }
     facts.node = facts.node.filter(|_| with.no_node.is_none());
     asked.common_name = with.common_name.unwrap_or(asked.common_name);
     asked.organizations = with.organizations.map_or(asked.organizations, |texts| texts.into_iter().collect());
