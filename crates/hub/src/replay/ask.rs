@@ -110,6 +110,14 @@ impl Replay {
     }
 }
 
+/// Whether the cloud itself says that something does not exist: with a `Status`, as `NewNotFound` of
+/// `k8s.io/apimachinery/pkg/api/errors` makes it. Anybody can answer 404.
+pub(super) fn is_not_found(code: StatusCode, answer: &Value) -> bool {
+    code == StatusCode::NOT_FOUND
+        && text(answer, "/kind") == "Status"
+        && text(answer, "/reason") == "NotFound"
+}
+
 /// A field of a JSON object as text, empty when there is none.
 pub(super) fn text<'a>(object: &'a Value, at: &str) -> &'a str {
     object.pointer(at).and_then(Value::as_str).unwrap_or_default()

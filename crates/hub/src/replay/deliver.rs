@@ -4,7 +4,7 @@ use http::{Method, StatusCode};
 use serde_json::Value;
 use yurt_store::{Entry, Operation};
 
-use super::ask::{Halt, text};
+use super::ask::{Halt, is_not_found, text};
 use super::{Replay, plan};
 use crate::cache::write::{CloudObject, Written, is_wipe};
 
@@ -35,7 +35,7 @@ impl Replay {
     async fn deliver_change(&self, entry: &Entry, written: &Written) -> Result<Outcome, Halt> {
         let path = object_path(entry);
         let (code, cloud) = self.current(entry).await?;
-        if code == StatusCode::NOT_FOUND {
+        if is_not_found(code, &cloud) || cloud.is_null() {
             return Ok(Outcome::Dropped("the object is gone from the cloud", CloudObject::Gone));
         }
         if !code.is_success() {
@@ -68,11 +68,12 @@ impl Replay {
         Ok(Outcome::Delivered(CloudObject::Is(Box::new(now))))
     }
 
-    /// The cloud's object of an entry. A pod is asked for as a list: to a GET of a pod that is gone the node
-    /// authorizer says 403 (`plugin/pkg/auth/authorizer/node/node_authorizer.go`), as to one of another node.
+    /// The cloud's object of an entry, `null` when it is known to be gone. A pod is asked for as a list: to a GET of a pod
+    /// that is gone the node authorizer says 403 (`plugin/pkg/auth/authorizer/node/node_authorizer.go`), as to one of
+    /// another node.
     async fn current(&self, entry: &Entry) -> Result<(StatusCode, Value), Halt> {
         if !entry.resource.is("", "pods") {
-            return self.push_one(Method::GET, &object_path(entry), None).await;
+            return self.push_kept(Method::GET, &object_path(entry), None).await;
         }
         let node = self.cache.node_name();
         let path = format!(
@@ -80,19 +81,34 @@ impl Replay {
             list_path(entry),
             entry.key.name
         );
-        let (code, mut list) = self.push_one(Method::GET, &path, None).await?;
+        let (code, mut list) = self.push_kept(Method::GET, &path, None).await?;
         if !code.is_success() {
             return Ok((code, list));
         }
-        match list.pointer_mut("/items/0").map(Value::take) {
-            Some(pod) => Ok((code, pod)),
-            None => Ok((StatusCode::NOT_FOUND, Value::Null)),
+        match list.get_mut("items").and_then(Value::as_array_mut) {
+            Some(pods) => Ok((code, pods.first_mut().map(Value::take).unwrap_or_default())),
+            None => Err(Halt::Busy(format!("{code}, but no list"))),
+        }
+    }
+
+    /// One request for an entry that is lost if the cloud has not what it is about: only the cloud's word counts for that.
+    async fn push_kept(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<(StatusCode, Value), Halt> {
+        match self.push_one(method, path, body).await? {
+            (code @ StatusCode::NOT_FOUND, answer) if !is_not_found(code, &answer) => {
+                Err(Halt::Busy(format!("{code}, but not from the cloud")))
+            }
+            answer => Ok(answer),
         }
     }
 
     async fn deliver_deletion(&self, entry: &Entry) -> Result<Outcome, Halt> {
         let options = plan::deletion(&entry.uid);
-        let (code, answer) = self.push_one(Method::DELETE, &object_path(entry), Some(&options)).await?;
+        let (code, answer) = self.push_kept(Method::DELETE, &object_path(entry), Some(&options)).await?;
         match code {
             // Gone already, or a newer object of that name that is not to be touched: done either way.
             StatusCode::NOT_FOUND | StatusCode::CONFLICT => Ok(Outcome::Delivered(CloudObject::Gone)),
@@ -115,7 +131,10 @@ impl Replay {
 
     async fn deliver_creation(&self, entry: &Entry, written: &Written) -> Result<Outcome, Halt> {
         let (code, mut answer) =
-            self.push_one(Method::POST, &list_path(entry), Some(&plan::creation(&written.object))).await?;
+            self.push_kept(Method::POST, &list_path(entry), Some(&plan::creation(&written.object))).await?;
+        if is_not_found(code, &answer) && is_of_namespace(entry, &answer) {
+            return Ok(Outcome::Dropped("its namespace is gone from the cloud", CloudObject::Gone));
+        }
         if code == StatusCode::CONFLICT {
             let (found, held) = self.push_one(Method::GET, &object_path(entry), None).await?;
             let Some(ours) = self.made_ours(entry, written, found, &held).await? else {
@@ -180,6 +199,12 @@ impl Replay {
         }
     }
 }
+
+/// Whether a refusal is about the entry's namespace (`k8s.io/apiserver/pkg/admission/plugin/namespace/lifecycle`).
+fn is_of_namespace(entry: &Entry, refusal: &Value) -> bool {
+    text(refusal, "/details/kind") == "namespaces" && text(refusal, "/details/name") == entry.key.namespace
+}
+
 fn list_path(entry: &Entry) -> String {
     let resource = &entry.resource;
     let root = if resource.group.is_empty() { "/api" } else { "/apis" };

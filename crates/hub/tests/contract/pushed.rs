@@ -247,3 +247,59 @@ async fn an_object_of_the_node_that_the_cloud_has_too_becomes_the_nodes() {
         "{drivers}"
     );
 }
+
+/// A static pod's mirror cannot be made where its namespace is gone: that is no conflict for anybody to look at.
+#[tokio::test]
+async fn a_mirror_pod_goes_with_its_namespace() {
+    let cluster = with_pods().await;
+    let kubelet = node(&cluster);
+    let space = json!({"kind": "Namespace", "apiVersion": "v1", "metadata": {"name": "gone"}});
+    cluster.api.create(space);
+    cut(&cluster).await;
+    let mut mirror = objects::pod("gone", "static", NODE);
+    mirror["metadata"]["annotations"] = json!({"kubernetes.io/config.mirror": "one"});
+    kubelet.post("/api/v1/namespaces/gone/pods", &mirror).await.unwrap().expect(201);
+    let (_, mut stream) = informer(&kubelet, OWN_PODS, PROTOBUF).await;
+    cluster.api.delete("namespaces", "", "gone");
+    mend(&cluster).await;
+    until_pushed(&cluster).await;
+    assert_eq!(journal(&cluster).await, (0, 0));
+    assert_eq!(status(&cluster).await["lastReplay"]["dropped"], 1);
+    assert!(!cluster.api.events().iter().any(|e| e["reason"] == "LocalWriteConflict"));
+    let gone =
+        async { while stream.next_change(Duration::from_secs(30)).await.unwrap().kind != "DELETED" {} };
+    within("the kubelet hears that it is gone", Duration::from_secs(30), gone).await;
+}
+
+/// Anybody can answer 404: only the cloud's own word takes a write away.
+#[tokio::test]
+async fn a_404_that_is_not_the_clouds_drops_nothing() {
+    let cluster = with_pods().await;
+    let kubelet = node(&cluster);
+    cut(&cluster).await;
+    report(&kubelet, "web", "Running").await;
+    kubelet.delete(&format!("{PODS}/db"), &json!({"gracePeriodSeconds": 0})).await.unwrap().expect(200);
+    let mut mirror = objects::pod("default", "static", NODE);
+    mirror["metadata"]["annotations"] = json!({"kubernetes.io/config.mirror": "one"});
+    kubelet.post(PODS, &mirror).await.unwrap().expect(201);
+    let labels = json!({"metadata": {"labels": {"zone": "west"}}});
+    kubelet.patch(NODE_PATH, STRATEGIC, &labels).await.unwrap().expect(200);
+    let of_node = |method: &str, path: &str| match method {
+        "GET" => path.contains("metadata.name%3Dweb") || path == NODE_PATH,
+        _ => path.starts_with(PODS),
+    };
+    let id = cluster.api.fault(Fault::Empty(404), of_node);
+    mend(&cluster).await;
+    assert_eq!(journal(&cluster).await, (4, 0));
+    cluster.api.remove_fault(id);
+    let home = async {
+        while journal(&cluster).await.0 > 0 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    within("the writes are home", Duration::from_secs(40), home).await;
+    assert_eq!(journal(&cluster).await, (0, 0));
+    assert_eq!(pod(&cluster, "web")["status"]["phase"], "Running");
+    assert!(!cluster.api.exists("pods", "default", "db") && cluster.api.exists("pods", "default", "static"));
+    assert_eq!(cluster.api.get("nodes", "", NODE).unwrap()["metadata"]["labels"]["zone"], "west");
+}
