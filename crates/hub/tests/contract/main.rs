@@ -8,6 +8,7 @@ mod bed;
 mod bounds;
 mod brownout;
 mod combinations;
+mod documents;
 mod edges;
 mod endpoints;
 mod history;
