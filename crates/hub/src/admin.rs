@@ -225,7 +225,7 @@ impl Admin {
             ("journal_delivered", journal.delivered),
             ("upstream_connections", self.cloud.connections()),
             ("kept_bytes", self.cache.room.taken()),
-            ("view_bytes", self.cache.room.shown()),
+            ("view_bytes", self.cache.views.taken()),
             ("being_kept", self.cache.room.being_kept()),
             ("fetched_objects", remembered.fetched),
             ("known_tokens", remembered.principals),

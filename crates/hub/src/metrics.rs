@@ -24,6 +24,25 @@ pub struct Why {
     pub reason: String,
 }
 
+/// Why a watch that passed through goes on in a collection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moved {
+    /// The collection beside it is held.
+    Filled,
+    /// The cloud's stream is lost.
+    Lost,
+}
+
+impl Moved {
+    /// The text.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Moved::Filled => "filled",
+            Moved::Lost => "lost",
+        }
+    }
+}
+
 /// All counters. Gauges of what others hold are read when they are asked for.
 #[derive(Default)]
 pub struct Metrics {
@@ -39,6 +58,8 @@ pub struct Metrics {
     pub undecodable: Counter,
     /// Upstream answers that were not kept.
     pub not_kept: Family<Why, Counter>,
+    /// Watches that passed through and go on in a collection.
+    pub moved_watches: Family<Why, Counter>,
     /// Local writes taken into the journal.
     pub journaled: Counter,
     /// Connections refused because too many are open and all are busy.
@@ -49,6 +70,10 @@ pub struct Metrics {
     pub refused_admin_connections: Counter,
     /// Local watches that were told to list again because they were too slow.
     pub expired_watches: Counter,
+    /// Answers from the store that found no memory free and waited for it.
+    pub views_waited: Counter,
+    /// Those of them that found none in time.
+    pub views_refused: Counter,
     /// Connections that ended before TLS stood: garbage, a refused certificate, silence.
     pub failed_handshakes: Counter,
     /// Collections that were forgotten because others were used later.
@@ -72,6 +97,11 @@ impl Metrics {
         self.not_kept.get_or_create(&Why { reason }).inc();
     }
 
+    /// Counts a watch that goes on in a collection from now on.
+    pub fn moved(&self, why: Moved) {
+        self.moved_watches.get_or_create(&Why { reason: why.as_str().to_owned() }).inc();
+    }
+
     /// A registry with all counters in it.
     pub fn registry(&self) -> Registry {
         let mut registry = Registry::with_prefix("yurthub");
@@ -93,6 +123,11 @@ impl Metrics {
             "Upstream answers that were passed on but not kept",
             self.not_kept.clone(),
         );
+        registry.register(
+            "moved_watches",
+            "Watches that passed through and went on in a collection",
+            self.moved_watches.clone(),
+        );
         registry.register("journaled_writes", "Local writes taken into the journal", self.journaled.clone());
         registry.register(
             "refused_connections",
@@ -113,6 +148,16 @@ impl Metrics {
             "expired_watches",
             "Local watches that fell behind and were told to list again",
             self.expired_watches.clone(),
+        );
+        registry.register(
+            "views_waited",
+            "Answers from the store that waited for memory",
+            self.views_waited.clone(),
+        );
+        registry.register(
+            "views_refused",
+            "Answers from the store that found no memory in time",
+            self.views_refused.clone(),
         );
         registry.register(
             "failed_handshakes",

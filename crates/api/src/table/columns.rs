@@ -6,7 +6,7 @@
 
 use serde::Serialize;
 
-use super::custom::Columns;
+use super::custom::{Columns, Shown};
 use super::sheet::Sheet;
 use super::{Form, kinds};
 use crate::proto;
@@ -73,6 +73,18 @@ impl<'a> Printer<'a> {
         };
         serde_json::to_writer(out, fixed)
     }
+}
+
+/// Whether rows of this kind may stand under these `columnDefinitions` (JSON), which a client was told before: they are
+/// the same columns, however they are described.
+pub fn stands_under(form: &Form, kind: &TypeMeta, definitions: &[u8]) -> bool {
+    let mut own = Vec::new();
+    let read = |definitions: &[u8]| -> Option<Vec<_>> {
+        let all: Vec<Shown> = serde_json::from_slice(definitions).ok()?;
+        Some(all.into_iter().map(Shown::without_words).collect())
+    };
+    Printer::of(form, kind).put_columns(&mut own).is_ok()
+        && read(definitions).is_some_and(|told| Some(told) == read(&own))
 }
 
 fn put_custom(out: &mut Vec<u8>, columns: &Columns) -> serde_json::Result<()> {

@@ -44,6 +44,13 @@ pub(super) struct Shown {
     priority: i64,
 }
 
+impl Shown {
+    /// What tells one column from another: name, type, format and priority.
+    pub(super) fn without_words(self) -> (String, String, String, i64) {
+        (self.name, self.r#type, self.format, self.priority)
+    }
+}
+
 impl Columns {
     /// From the `columnDefinitions` (JSON) of a table that an apiserver made.
     ///

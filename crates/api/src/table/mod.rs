@@ -24,17 +24,19 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 use crate::error::{BadRequest, DecodeError};
 use crate::json;
 use crate::list::{self, ListHeader, Pieces};
-use crate::object::{self, put_type};
+use crate::object::{self, Meta, put_type};
 use crate::query::Query;
 use crate::representation::{Encoding, TableVersion};
 use crate::resource::TypeMeta;
 use crate::watch;
 use columns::Printer;
 
+pub use columns::stands_under;
 pub use custom::{Columns, definitions};
 
 /// What a row says of its object beside the cells.
@@ -100,6 +102,25 @@ pub fn single(
     let version = object::meta(Encoding::Json, item)?.resource_version;
     let rows = [row(form, kind, item, now)?];
     Ok(assemble(form, kind, version, headers, &rows).concat().into())
+}
+
+/// The metadata of the object of a table's first row; `None` when it is no table, or one without objects.
+pub fn object_of(table: &[u8]) -> Option<Meta> {
+    let table: Rows<'_> = serde_json::from_slice(table).ok()?;
+    object::meta(Encoding::Json, table.rows.first()?.object?.get().as_bytes()).ok()
+}
+
+/// The objects of a table.
+#[derive(Deserialize)]
+struct Rows<'a> {
+    #[serde(borrow)]
+    rows: Vec<Row<'a>>,
+}
+
+#[derive(Deserialize)]
+struct Row<'a> {
+    #[serde(borrow)]
+    object: Option<&'a RawValue>,
 }
 
 /// The table of a bookmark: a row of nothing but the version, and the annotation of the end of the initial

@@ -26,6 +26,7 @@ mod room;
 mod spare;
 mod uses;
 pub mod version;
+mod views;
 mod wanted;
 mod watch;
 pub mod write;
@@ -47,6 +48,7 @@ pub use reflector::History;
 pub(crate) use reflector::percent;
 pub use registry::{Filling, Registry};
 pub use room::{Room, Share};
+pub use views::{ViewShare, Views};
 pub use wanted::Wanted;
 pub use watch::{Served, WatchPlan, WatchRequest};
 
@@ -86,6 +88,8 @@ pub struct Cache {
     pub needed: wanted::Needed,
     /// The memory for answers that are to be kept.
     pub room: Room,
+    /// The memory for views that wait for their clients.
+    pub views: Views,
     /// The cloud's time.
     history: History,
     /// How the store was found at the start.
@@ -126,6 +130,7 @@ impl Cache {
             endpoints: Endpoints::default(),
             needed: wanted::Needed::default(),
             room: Room::default(),
+            views: Views::default(),
             history: History::default(),
             found,
             filling: Filling::default(),

@@ -27,6 +27,14 @@ impl Pen {
         Pen { encoding: form.encoding, kind: respond::written_type(form, kind), table, first: true }
     }
 
+    /// Goes on with tables of which another hand wrote the first ones: their columns are described again only if they
+    /// are others.
+    pub(super) fn after(mut self, definitions: Option<&[u8]>) -> Self {
+        let told = |form| definitions.is_some_and(|told| table::stands_under(form, &self.kind, told));
+        self.first = !self.table.as_ref().is_some_and(told);
+        self
+    }
+
     /// Whether an object stands as it is in a frame.
     pub(super) fn is_plain(&self) -> bool {
         self.table.is_none()

@@ -1,5 +1,4 @@
-//! The memory for answers that are read whole because they are to be kept, and for views that wait for their clients,
-//! bounded for all of them together (P9).
+//! The memory for answers that are read whole because they are to be kept, bounded for all of them together (P9).
 //!
 //! The node's, everybody else's and the hub's own are apart: nobody can keep the node's answers from being kept.
 
@@ -18,9 +17,6 @@ const CLIENTS_KIB: usize = 64 << 10;
 /// What the lists of reflectors may take together, in KiB.
 const REFLECTORS_KIB: usize = 128 << 10;
 
-/// What views may take together until their clients have taken them, in KiB: those of the node, and those of others.
-const VIEWS_KIB: usize = 64 << 10;
-
 /// Answers that are being kept while nobody waits for it any more, at the most.
 const IN_BACKGROUND: usize = 512;
 
@@ -33,17 +29,14 @@ pub struct Room {
     node: Arc<Semaphore>,
     others: Arc<Semaphore>,
     reflectors: Arc<Semaphore>,
-    node_views: Arc<Semaphore>,
-    other_views: Arc<Semaphore>,
 }
 
 impl Default for Room {
     fn default() -> Self {
         let [node, others, reflectors] =
             [CLIENTS_KIB, CLIENTS_KIB, REFLECTORS_KIB].map(|kib| Arc::new(Semaphore::new(kib)));
-        let [node_views, other_views] = [VIEWS_KIB; 2].map(|kib| Arc::new(Semaphore::new(kib)));
         let keeping = Arc::new(Semaphore::new(IN_BACKGROUND));
-        Room { keeping, node, others, reflectors, node_views, other_views }
+        Room { keeping, node, others, reflectors }
     }
 }
 
@@ -51,19 +44,6 @@ impl Room {
     /// A share, still empty, for the answer to a request of this identity.
     pub fn of_client(&self, identity: &Identity) -> Share {
         Share::of(if identity.is_node() { &self.node } else { &self.others })
-    }
-
-    /// The share of a view of so many bytes that waits for a client of this identity; `None` when too many wait. One
-    /// that is larger than all together may take is given alone.
-    pub fn of_view(&self, identity: &Identity, bytes: usize) -> Option<Share> {
-        let mut share = Share::of(if identity.is_node() { &self.node_views } else { &self.other_views });
-        share.grow(bytes.min(VIEWS_KIB << 10)).ok().map(|()| share)
-    }
-
-    /// What views take now, in bytes.
-    pub fn shown(&self) -> u64 {
-        let free = self.node_views.available_permits() + self.other_views.available_permits();
-        ((VIEWS_KIB * 2).saturating_sub(free) as u64) << 10
     }
 
     /// A share, still empty, for a list of a reflector.
@@ -149,18 +129,5 @@ mod tests {
         assert_eq!(room.of_reflector().grow(REFLECTORS_KIB << 10), Ok(()), "and reflectors too");
         drop(list);
         assert_eq!(room.taken(), 0);
-    }
-
-    #[test]
-    fn views_have_a_room_of_their_own_and_the_largest_one_fits() {
-        let room = Room::default();
-        let (others, node) = (Identity::Anonymous, Identity::Node);
-        let huge = room.of_view(&others, usize::MAX).expect("the first one");
-        assert!(room.of_view(&others, 1).is_none());
-        assert!(room.of_view(&node, 1).is_some(), "the node has a part of its own");
-        assert_eq!((room.shown(), room.taken()), ((VIEWS_KIB as u64) << 10, 0));
-        drop(huge);
-        assert!(room.of_view(&others, 1).is_some());
-        assert_eq!(room.shown(), 0);
     }
 }

@@ -19,13 +19,14 @@ use yurt_api::watch::EventType;
 use yurt_store::{CollectionState, StoreError};
 
 use super::collection::{Collection, Watching};
+use super::filter::cover;
 use super::history::CaughtUp;
 use super::page::Seen;
 use super::pen::Pen;
 use super::read::{Candidate, Scope};
 use super::ring::{self, Entry, Start};
 use super::version::{self, Unfit};
-use super::{Cache, FrontError, Share};
+use super::{Cache, FrontError, ViewShare};
 use crate::clock;
 use crate::metrics::Metrics;
 use crate::respond::{self, BoxError};
@@ -46,6 +47,7 @@ const CATCH_UP: Duration = Duration::from_secs(1);
 const LOOK: Duration = Duration::from_millis(10);
 
 /// A watch, understood.
+#[derive(Clone)]
 pub struct WatchRequest<'a> {
     /// The request.
     pub request: &'a ResourceRequest,
@@ -55,6 +57,8 @@ pub struct WatchRequest<'a> {
     pub scope: Scope,
     /// The tables that its events are to be, made of JSON; `None` = they are the objects.
     pub table: Option<Form>,
+    /// The `columnDefinitions` that the client was told already by the tables before these.
+    pub columns: Option<Bytes>,
 }
 
 /// What a watch can get from the cache.
@@ -66,6 +70,8 @@ pub enum WatchPlan {
     Unfit(Unfit),
     /// No collection holds what it is about.
     NotHeld,
+    /// There is no memory for what it begins with.
+    NoRoom,
 }
 
 /// A stream that is ready to go.
@@ -89,7 +95,7 @@ impl Served {
     }
 
     /// Holds this share until the client has taken those.
-    pub fn hold(&mut self, share: Share) {
+    pub fn hold(&mut self, share: ViewShare) {
         self.state.share = Some(share);
     }
 
@@ -118,6 +124,20 @@ impl Cache {
         Ok(WatchPlan::NotHeld)
     }
 
+    /// Keeps up to date what a watch of JSON for this request could go on from, if a reflector has such a collection in
+    /// its care: as long as what this returns lives.
+    pub fn stand_by(&self, request: &ResourceRequest) -> Option<Watching> {
+        let able = |c: &Arc<Collection>| {
+            let key = c.key();
+            c.is_reflected()
+                && cover(key, request).is_some()
+                && respond::can_write(key.representation, Representation::JSON, c.item_type())
+        };
+        let held = self.registry.of(&request.resource).into_iter().filter(able);
+        let best = held.max_by_key(|c| (c.state() == CollectionState::Live, c.version()));
+        best.map(|collection| collection.enter())
+    }
+
     async fn watch_in(
         &self,
         candidate: Candidate,
@@ -132,7 +152,8 @@ impl Cache {
         if initial && let Err(why) = caught_up(&collection, version).await {
             return Ok(WatchPlan::Unfit(why));
         }
-        let pen = Pen::new(candidate.representation, collection.item_type(), asked.table.clone());
+        let pen = Pen::new(candidate.representation, collection.item_type(), asked.table.clone())
+            .after(asked.columns.as_deref());
         let begun = if initial {
             // A watch from no version is a streaming list, too (`SetListOptionsDefaults` of
             // `k8s.io/apimachinery/pkg/apis/meta/internalversion`).
@@ -250,7 +271,7 @@ struct Watcher {
     known: u64,
     pending: VecDeque<Bytes>,
     /// Of the frames that it began with.
-    share: Option<Share>,
+    share: Option<ViewShare>,
     pen: Pen,
     bookmark_at: Option<Instant>,
     ends_at: Instant,

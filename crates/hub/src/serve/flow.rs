@@ -43,6 +43,12 @@ impl Flow {
         tokio::time::timeout(bound, self.send(|| piece)).await.unwrap_or(Err(Stuck))
     }
 
+    /// Waits until the client has taken all that was sent, which must not take longer than `bound`.
+    pub(super) async fn taken_within(&self, bound: Duration) -> Result<(), Stuck> {
+        let all = self.pieces.reserve_many(PIECES);
+        tokio::time::timeout(bound, all).await.map_err(|_| Stuck)?.map(drop).map_err(|_| Stuck)
+    }
+
     /// Waits until the client has gone.
     pub(super) async fn closed(&self) {
         self.pieces.closed().await;
@@ -89,11 +95,16 @@ mod tests {
 
     #[tokio::test]
     async fn who_takes_nothing_or_has_gone_is_noticed() {
-        let (flow, body) = Flow::new();
+        let (flow, mut body) = Flow::new();
         for _ in 0..PIECES {
             assert_eq!(flow.send_within(BOUND, Bytes::new()).await, Ok(()));
         }
         assert_eq!(flow.send_within(BOUND, Bytes::new()).await, Err(Stuck));
+        assert_eq!(flow.taken_within(BOUND).await, Err(Stuck));
+        for _ in 0..PIECES {
+            assert!(body.frame().await.is_some());
+        }
+        assert_eq!(flow.taken_within(BOUND).await, Ok(()));
         drop(body);
         flow.closed().await;
         assert_eq!(flow.send(Bytes::new).await, Err(Stuck));

@@ -11,8 +11,10 @@ mod read;
 mod roots;
 mod table;
 mod through;
+mod told;
 mod upstream;
 mod verbs;
+mod view;
 mod watch;
 mod write;
 

@@ -8,17 +8,17 @@ use futures_util::future::BoxFuture;
 use http::{HeaderValue, Response, StatusCode, header};
 use http_body::Body as _;
 use yurt_api::representation::Representation;
-use yurt_api::request::{ResourceRequest, Verb};
-use yurt_api::table::Form;
+use yurt_api::request::Verb;
 
 use super::keep::Passed;
 use super::upstream::{MAX_OBJECT, SMALL, Trouble, is_refusal, refuses_the_node, speaks_api, whole};
-use super::{Asked, Pipeline, table};
+use super::view::{Found, TOO_MANY_VIEWS};
+use super::{Asked, Pipeline};
 use crate::cache::filter::unknown_field;
 use crate::cache::grants::Verdict;
 use crate::cache::ring::is_local;
 use crate::cache::version::{self, Unfit};
-use crate::cache::{Cache, FrontError, ListAnswer, NotKept, ObjectAnswer, Scope};
+use crate::cache::{Cache, FrontError, NotKept, Scope};
 use crate::clock;
 use crate::cloud::Received;
 use crate::identify::Caller;
@@ -27,8 +27,6 @@ use crate::respond::{self, Body, BoxError, Reason};
 /// The largest list that is kept, in bytes; a larger one passes through.
 const MAX_KEPT: usize = 64 << 20;
 const NOT_HELD: &str = "the cloud cannot be reached, and this node does not hold what was asked for";
-/// What is said when the memory for views is taken.
-pub(super) const TOO_MANY_VIEWS: &str = "too many lists wait for their clients: try again";
 /// Not the whole answer by then (`left` counts on after its head): the store answers, if it can.
 const VIEW_BOUND: Duration = Duration::from_millis(1800);
 
@@ -171,53 +169,28 @@ impl Pipeline {
             (Scope::Held, None) => asked.wanted.as_slice(),
             _ => preferred.as_slice(),
         };
-        let (body, representation, observed_at) = match request.verb {
-            Verb::List => match self.list(request, wanted, scope, table).await? {
-                ListAnswer::Held(view) => {
-                    let bytes = view.pieces.iter().map(Bytes::len).sum();
-                    let Some(share) = self.cache.room.of_view(&asked.caller.identity(), bytes) else {
-                        return Ok(Some(asked.refuse(Reason::Overload, TOO_MANY_VIEWS)));
-                    };
-                    (respond::pieces(view.pieces, share), view.representation, view.observed_at)
-                }
-                ListAnswer::Unfit(why) => return Ok(self.unfit(asked, why, scope)),
-                ListAnswer::Unknown => return Ok(None),
-            },
-            _ => match self.cache.object(request, wanted, scope).await? {
-                ObjectAnswer::Held(view) => {
-                    let body = match &table {
-                        Some(form) => table::of_object(form, &view)?,
-                        None => view.body,
-                    };
-                    (respond::full(body), view.representation, view.observed_at)
-                }
-                ObjectAnswer::Absent => {
-                    let name = request.name.as_deref().unwrap_or_default();
-                    return Ok(Some(respond::not_found(&request.resource, name, asked.encoding())));
-                }
-                ObjectAnswer::Unfit(why) => return Ok(self.unfit(asked, why, scope)),
-                ObjectAnswer::Unknown => return Ok(None),
-            },
+        let Some((found, share)) = self.weighed(asked, (wanted, scope, table)).await? else {
+            return Ok(Some(asked.refuse(Reason::Overload, TOO_MANY_VIEWS)));
         };
-        let mut response = Response::new(body);
-        response
-            .headers_mut()
-            .insert(header::CONTENT_TYPE, HeaderValue::from_static(representation.content_type(false)));
+        let view = match found {
+            Found::View(view) => view,
+            Found::Absent => {
+                let name = request.name.as_deref().unwrap_or_default();
+                return Ok(Some(respond::not_found(&request.resource, name, asked.encoding())));
+            }
+            Found::Unfit(why) => return Ok(self.unfit(asked, why, scope)),
+            Found::Unknown => return Ok(None),
+        };
+        let (representation, observed_at) = (view.representation, view.observed_at);
+        let length = view.exact_length();
+        let mut response = Response::new(view.body(share));
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(representation.content_type(false)));
+        if let Some(length) = length {
+            headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+        }
         respond::mark_cached(&mut response, clock::unix() - observed_at, reason, warn);
         Ok(Some(response))
-    }
-
-    async fn list(
-        &self,
-        request: &ResourceRequest,
-        wanted: &[Representation],
-        scope: Scope,
-        table: Option<Form>,
-    ) -> Result<ListAnswer, FrontError> {
-        match table {
-            Some(form) => self.cache.table(request, form).await,
-            None => self.cache.list(request, wanted, scope).await,
-        }
     }
 
     /// What is held is not of the version that is asked for: the cloud may have it, if it can be asked.
@@ -436,6 +409,6 @@ impl Pipeline {
 }
 
 /// How long the cloud has until the view answers instead.
-fn left(asked: &Asked) -> Duration {
+pub(super) fn left(asked: &Asked) -> Duration {
     VIEW_BOUND.saturating_sub(asked.at.elapsed())
 }

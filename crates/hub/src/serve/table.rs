@@ -30,6 +30,11 @@ impl Asked {
         Ok(Some(Form { version, include: Include::of_query(&self.info.query)?, columns: None }))
     }
 
+    /// Whether tables are what the client likes best.
+    pub(super) fn wants_tables(&self) -> bool {
+        self.table_version().is_some()
+    }
+
     /// The custom resource of which the cloud's answer may be a table.
     fn custom_table(&self) -> Option<Resource> {
         let may_be = self.accepted.iter().any(|a| matches!(a, Accepted::Table(_)));

@@ -12,16 +12,16 @@ use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _};
 use http_body_util::BodyExt as _;
 use tokio::sync::oneshot;
-use yurt_api::object;
 use yurt_api::representation::{Encoding, Representation};
-use yurt_api::request::{Options, ResourceRequest};
-use yurt_api::watch::{Decoder, EventType, Frame};
+use yurt_api::request::ResourceRequest;
 
 use super::flow::Flow;
-use super::upstream::MAX_OBJECT;
+use super::told::{Next, Told};
 use super::{Asked, Pipeline};
-use crate::cache::version;
+use crate::cache::collection::Watching;
+use crate::cache::{Scope, WatchRequest};
 use crate::cloud::Received;
+use crate::metrics::Moved;
 use crate::respond::{Body, BoxError};
 use crate::tasks::{self, Shutdown};
 
@@ -29,88 +29,13 @@ use crate::tasks::{self, Shutdown};
 /// connection's window without having a place.
 const WRITE_BOUND: Duration = Duration::from_secs(5);
 
-/// Up to where a client was told everything.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Reached {
-    /// Nobody knows: the objects that a watch begins with come in no order, and nothing comes after an error.
-    Unknown,
-    /// Events come in the order of their versions; none was seen yet.
-    Ordered,
-    /// Everything up to this version.
-    Version(u64),
-}
-
-impl Reached {
-    /// Before the first event of such a watch.
-    fn at_start(options: &Options) -> Self {
-        match version::start_of_watch(options) {
-            Ok((0, false)) => Reached::Ordered,
-            Ok((version, false)) => Reached::Version(version),
-            _ => Reached::Unknown,
-        }
-    }
-
-    /// After an event whose object has this version, 0 for one that has none.
-    fn after(self, kind: EventType, version: u64) -> Self {
-        match (kind, self) {
-            (EventType::Error, _) => Reached::Unknown,
-            // One ends the unordered beginning (KEP-3157), and none comes in the middle of it.
-            (EventType::Bookmark, _) if version > 0 => Reached::Version(version),
-            (_, Reached::Ordered | Reached::Version(_)) if version > 0 => Reached::Version(version),
-            _ => Reached::Unknown,
-        }
-    }
-}
-
-/// What a client was told of a stream.
-struct Told {
-    encoding: Encoding,
-    decoder: Decoder,
-    /// Whether all of it could be read.
-    sound: bool,
-    reached: Reached,
-}
-
-impl Told {
-    /// Takes note of bytes that go by.
-    fn saw(&mut self, chunk: &Bytes) {
-        if !self.sound {
-            return;
-        }
-        self.decoder.push(chunk.clone());
-        loop {
-            match self.decoder.next() {
-                Ok(Some(frame)) => self.reached = self.reached.after(frame.kind, self.version(&frame)),
-                Ok(None) => return,
-                Err(_) => return self.sound = false,
-            }
-        }
-    }
-
-    fn version(&self, frame: &Frame) -> u64 {
-        let item = object::to_item(self.encoding, &frame.object);
-        let meta = item.and_then(|item| object::meta(self.encoding, &item));
-        meta.map_or(0, |meta| meta.resource_version)
-    }
-
-    /// Whether the client has got whole events and nothing else.
-    fn is_between_events(&self) -> bool {
-        self.sound && !self.decoder.is_mid_frame()
-    }
-
-    /// The version from which another stream could go on now.
-    fn version_now(&self) -> Option<u64> {
-        match self.reached {
-            Reached::Version(version) if self.is_between_events() => Some(version),
-            _ => None,
-        }
-    }
-}
-
 /// Whether the collection beside a stream is held.
-enum Filled {
+pub(super) enum Filled {
+    /// It is told when it is.
     Waiting(oneshot::Receiver<()>),
+    /// It is.
     Yes,
+    /// It cannot be filled.
     Never,
 }
 
@@ -120,49 +45,79 @@ pub(super) struct Onward {
     asked: Asked,
     form: Representation,
     filled: Filled,
+    /// Keeps it up to date for a client that goes there when its stream is lost, and not before.
+    standing_by: Option<Watching>,
     /// The version from which it could not go on.
     tried: Option<u64>,
 }
 
 impl Onward {
-    /// For a client that asked for this and gets it in this form; `filled` is told when the collection is held.
+    /// For a client that asked for this and gets it in this form, or in tables of it.
     pub(super) fn new(
         pipeline: Arc<Pipeline>,
         mut asked: Asked,
         form: Representation,
-        filled: oneshot::Receiver<()>,
+        filled: Filled,
     ) -> Self {
         // What belongs to the request's connection is not kept for as long as the watch lasts.
         asked.parts.extensions.clear();
-        Onward { pipeline, asked, form, filled: Filled::Waiting(filled), tried: None }
+        Onward { pipeline, asked, form, filled, standing_by: None, tried: None }
+    }
+
+    /// Waits until it is known whether the collection is held.
+    async fn settled(&mut self) {
+        if let Filled::Waiting(filled) = &mut self.filled {
+            self.filled = if filled.await.is_ok() { Filled::Yes } else { Filled::Never };
+        }
     }
 
     /// Waits for the collection; for ever when it cannot be filled.
     async fn held(&mut self) {
-        if let Filled::Waiting(filled) = &mut self.filled {
-            self.filled = if filled.await.is_ok() { Filled::Yes } else { Filled::Never };
-        }
+        self.settled().await;
         if matches!(self.filled, Filled::Never) {
             std::future::pending::<()>().await;
         }
     }
 
-    async fn from(
+    /// Keeps the collection for the end of the cloud's stream.
+    async fn stand_by(&mut self) {
+        self.settled().await;
+        if self.standing_by.is_none() {
+            self.standing_by = self.asked.resource().and_then(|r| self.pipeline.cache.stand_by(r));
+        }
+        std::future::pending().await
+    }
+
+    /// What the collection has for a client that was told this.
+    async fn after(
         &mut self,
-        version: u64,
-        lost: bool,
+        told: &Told,
+        moved: Moved,
     ) -> Option<impl Stream<Item = Result<Bytes, BoxError>> + use<>> {
-        self.tried = Some(version);
         let mut request = self.asked.resource()?.clone();
-        self.rest_of(&mut request, version);
-        self.pipeline.go_on(&self.asked, &request, self.form, lost).await
+        let next = told.next()?;
+        self.tried = told.version_now();
+        self.rest_of(&mut request, next);
+        let table = match told.are_tables() {
+            true => self.pipeline.table(&self.asked).await.ok()?,
+            false => None,
+        };
+        let scope = if moved == Moved::Lost { Scope::Held } else { Scope::Same };
+        let (wanted, columns) = (&[self.form], told.columns());
+        let plan = WatchRequest { request: &request, wanted, scope, table, columns };
+        let rest = self.pipeline.go_on(&self.asked, plan, moved).await?;
+        self.pipeline.metrics.moved(moved);
+        tracing::debug!(path = self.asked.info.path, reason = moved.as_str(), ?next, "a watch moved");
+        Some(rest)
     }
 
     /// The watch that is left of it.
-    fn rest_of(&self, request: &mut ResourceRequest, version: u64) {
+    fn rest_of(&self, request: &mut ResourceRequest, next: Next) {
         let options = &mut request.options;
-        options.resource_version = Some(version.to_string());
-        (options.resource_version_match, options.send_initial_events) = (None, None);
+        if let Next::After(version) = next {
+            options.resource_version = Some(version.to_string());
+            (options.resource_version_match, options.send_initial_events) = (None, None);
+        }
         let spent = self.asked.at.elapsed().as_secs();
         options.timeout_seconds = options.timeout_seconds.map(|all| all.saturating_sub(spent).max(1));
     }
@@ -176,16 +131,15 @@ pub(super) struct Through {
 }
 
 impl Through {
-    /// A watch of this encoding that was asked for by these options, if they are known.
+    /// A watch of this encoding that was asked for so, if that is known; `tables` when it asked for tables.
     pub(super) fn new(
         encoding: Encoding,
-        options: Option<&Options>,
+        request: Option<&ResourceRequest>,
+        tables: bool,
         onward: Option<Onward>,
         shutdown: Shutdown,
     ) -> Self {
-        let reached = options.map_or(Reached::Unknown, Reached::at_start);
-        let told = Told { encoding, decoder: Decoder::new(encoding, MAX_OBJECT), sound: true, reached };
-        Through { told, onward, shutdown }
+        Through { told: Told::new(encoding, request, tables), onward, shutdown }
     }
 
     /// The body for the client.
@@ -202,7 +156,7 @@ impl Through {
                 () = flow.closed() => return,
                 () = stopping(&self.told, &mut self.shutdown) => return flow.end(),
                 () = ripe(&self.told, self.onward.as_mut()) => {
-                    if let Some(rest) = self.rest(false).await {
+                    if let Some(rest) = self.rest(Moved::Filled).await {
                         // The cloud has a stream less from now on.
                         drop(body);
                         return follow(rest, flow).await;
@@ -224,14 +178,13 @@ impl Through {
     }
 
     /// What the collection has for this client after what it was told.
-    async fn rest(&mut self, lost: bool) -> Option<impl Stream<Item = Result<Bytes, BoxError>> + use<>> {
-        let version = self.told.version_now()?;
-        self.onward.as_mut()?.from(version, lost).await
+    async fn rest(&mut self, moved: Moved) -> Option<impl Stream<Item = Result<Bytes, BoxError>> + use<>> {
+        self.onward.as_mut()?.after(&self.told, moved).await
     }
 
     /// The cloud's stream broke off.
     async fn lost(mut self, flow: Flow) {
-        match self.rest(true).await {
+        match self.rest(Moved::Lost).await {
             Some(rest) => follow(rest, flow).await,
             // It ends as watches do: its client goes on from where it is.
             None if self.told.is_between_events() => flow.end(),
@@ -248,9 +201,10 @@ async fn stopping(told: &Told, shutdown: &mut Shutdown) {
     }
 }
 
-/// Waits until the collection may take the client over from where it is now.
+/// Waits until the collection may take the client over from where it is now. Tables are the cloud's while it answers.
 async fn ripe(told: &Told, onward: Option<&mut Onward>) {
     match onward {
+        Some(onward) if told.are_tables() => onward.stand_by().await,
         Some(onward) if told.version_now().is_some_and(|version| onward.tried != Some(version)) => {
             onward.held().await;
         }
@@ -274,60 +228,6 @@ async fn follow(rest: impl Stream<Item = Result<Bytes, BoxError>>, flow: Flow) {
                     return;
                 }
             }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use EventType::{Added, Bookmark, Deleted, Error, Modified};
-    use Reached::{Ordered, Unknown, Version};
-
-    #[test]
-    fn a_version_is_known_once_events_come_in_order() {
-        type Case = (Reached, &'static [(EventType, u64)], Reached);
-        let cases: [Case; 9] = [
-            (Version(7), &[], Version(7)),
-            (Version(7), &[(Modified, 9), (Deleted, 12)], Version(12)),
-            (Ordered, &[(Added, 9)], Version(9)),
-            // The objects at the beginning are in the order of their names.
-            (Unknown, &[(Added, 9), (Added, 4)], Unknown),
-            (Unknown, &[(Added, 9), (Added, 4), (Bookmark, 11)], Version(11)),
-            (Unknown, &[(Added, 9), (Bookmark, 11), (Modified, 14)], Version(14)),
-            // Who is told an error begins anew.
-            (Version(7), &[(Error, 0)], Unknown),
-            (Version(7), &[(Modified, 0)], Unknown),
-            (Version(7), &[(Modified, 0), (Modified, 9)], Unknown),
-        ];
-        for (start, events, expected) in cases {
-            let reached =
-                events.iter().fold(start, |reached, (kind, version)| reached.after(*kind, *version));
-            assert_eq!(reached, expected, "{start:?} {events:?}");
-        }
-    }
-
-    #[test]
-    fn a_watch_begins_where_its_options_say() {
-        let options = |version: Option<&str>, initial: Option<bool>| Options {
-            watch: true,
-            resource_version: version.map(str::to_owned),
-            resource_version_match: initial.map(|_| "NotOlderThan".to_owned()),
-            send_initial_events: initial,
-            ..Options::default()
-        };
-        let cases = [
-            (options(Some("7"), None), Version(7)),
-            (options(Some("7"), Some(false)), Version(7)),
-            (options(Some("7"), Some(true)), Unknown),
-            (options(Some("0"), None), Unknown),
-            (options(None, None), Unknown),
-            (options(None, Some(true)), Unknown),
-            (options(None, Some(false)), Ordered),
-            (options(Some("x"), None), Unknown),
-        ];
-        for (options, expected) in cases {
-            assert_eq!(Reached::at_start(&options), expected, "{options:?}");
         }
     }
 }

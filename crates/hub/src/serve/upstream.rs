@@ -94,7 +94,7 @@ impl Pipeline {
     pub(super) async fn pass_on(&self, asked: &Asked, answer: Response<Received>) -> Response<Body> {
         // A watch is drained at once or cut: it must not hold a place that others wait for.
         if let Some(watch) = asked.resource().filter(|r| r.verb == Verb::Watch) {
-            return self.pass_stream(Some(watch), answer, None);
+            return self.pass_stream(Some(watch), answer, false, None);
         }
         let (mut parts, body) = answer.into_parts();
         cloud::strip_hop_by_hop(&mut parts.headers);
@@ -108,11 +108,13 @@ impl Pipeline {
         Response::from_parts(parts, paced(body, place))
     }
 
-    /// The cloud's answer to a watch: its own stream, from which `onward` may take over.
+    /// The cloud's answer to a watch, of `tables` if the client asked for them: its own stream, from which `onward` may
+    /// take over.
     pub(super) fn pass_stream(
         &self,
         request: Option<&ResourceRequest>,
         answer: Response<Received>,
+        tables: bool,
         onward: Option<Onward>,
     ) -> Response<Body> {
         let said = text(answer.headers(), header::CONTENT_TYPE).and_then(Representation::of_content_type);
@@ -120,7 +122,7 @@ impl Pipeline {
         let (mut parts, body) = answer.into_parts();
         cloud::strip_hop_by_hop(&mut parts.headers);
         parts.headers.insert(SOURCE, HeaderValue::from_static("cloud"));
-        let through = Through::new(encoding, request.map(|r| &r.options), onward, self.shutdown.clone());
+        let through = Through::new(encoding, request, tables, onward, self.shutdown.clone());
         Response::from_parts(parts, through.body(body))
     }
 

@@ -12,14 +12,15 @@ use yurt_api::representation::Representation;
 use yurt_api::request::ResourceRequest;
 use yurt_store::CollectionState;
 
-use super::read::TOO_MANY_VIEWS;
-use super::through::Onward;
+use super::through::{Filled, Onward};
 use super::upstream::{Trouble, is_refusal, refuses_the_node};
+use super::view::TOO_MANY_VIEWS;
 use super::{Asked, Pipeline};
 use crate::cache::ring::is_local;
 use crate::cache::version::{self, Unfit};
 use crate::cache::{Cache, FrontError, Scope, Served, WatchPlan, WatchRequest};
 use crate::clock;
+use crate::metrics::Moved;
 use crate::respond::{self, Body, BoxError, Reason};
 
 /// How long a watch waits for the link when nothing else can be done.
@@ -55,9 +56,12 @@ impl Pipeline {
     async fn shared(self: &Arc<Self>, asked: &Asked, request: &ResourceRequest) -> Option<Response<Body>> {
         let preferred = asked.preferred()?;
         let wanted = std::slice::from_ref(&preferred);
-        let held =
-            self.cache.watch(WatchRequest { request, wanted, scope: Scope::Same, table: None }).await.ok()?;
-        let WatchPlan::Served(served) = held else { return None };
+        let plan = WatchRequest { request, wanted, scope: Scope::Same, table: None, columns: None };
+        let served = match self.planned(asked, plan).await.ok()? {
+            WatchPlan::Served(served) => served,
+            WatchPlan::NoRoom => return Some(asked.refuse(Reason::Overload, TOO_MANY_VIEWS)),
+            _ => return None,
+        };
         // The state that a watch from no version begins with has to be of now, not of an old list.
         let from_now = request.options.resource_version.as_deref().is_none_or(|v| v == "0");
         if from_now && served.collection.state() != CollectionState::Live {
@@ -65,7 +69,7 @@ impl Pipeline {
         }
         self.keep_up(&served, asked);
         // What the store cannot take passes by it.
-        (!served.collection.is_behind()).then(|| self.stream(served, asked, Reason::Live))
+        (!served.collection.is_behind()).then(|| self.stream(served, Reason::Live))
     }
 
     /// A collection that is watched is reflected, with this caller's credential among others.
@@ -96,6 +100,7 @@ impl Pipeline {
             Ok(Ok(WatchPlan::Served(served))) => self.flowing(served, asked, asked.reason),
             Ok(Ok(WatchPlan::Unfit(why))) => respond::unfit_watch(why, asked.encoding()),
             Ok(Ok(WatchPlan::NotHeld)) => self.not_held(asked).await,
+            Ok(Ok(WatchPlan::NoRoom)) => asked.refuse(Reason::Overload, TOO_MANY_VIEWS),
             Ok(Err(error)) => asked.store_failed(&error),
             Err(bad) => asked.refuse(Reason::BadRequest, bad.message),
         }
@@ -120,21 +125,17 @@ impl Pipeline {
     ) -> Result<Result<WatchPlan, FrontError>, BadRequest> {
         let table = self.table(asked).await?;
         let wanted = if table.is_some() { &[Representation::JSON] } else { asked.wanted.as_slice() };
-        Ok(self.cache.watch(WatchRequest { request, wanted, scope: Scope::Held, table }).await)
+        let plan = WatchRequest { request, wanted, scope: Scope::Held, table, columns: None };
+        Ok(self.planned(asked, plan).await)
     }
 
     /// When the link comes back somebody has to keep up to date what is watched.
     fn flowing(&self, served: Box<Served>, asked: &Asked, reason: Reason) -> Response<Body> {
         self.keep_up(&served, asked);
-        self.stream(served, asked, reason)
+        self.stream(served, reason)
     }
 
-    /// The answer, if there is memory for what it begins with.
-    fn stream(&self, mut served: Box<Served>, asked: &Asked, reason: Reason) -> Response<Body> {
-        let Some(share) = self.cache.room.of_view(&asked.caller.identity(), served.begins_with()) else {
-            return asked.refuse(Reason::Overload, TOO_MANY_VIEWS);
-        };
-        served.hold(share);
+    fn stream(&self, served: Box<Served>, reason: Reason) -> Response<Body> {
         let age = clock::unix() - served.collection.observed_at();
         let content_type = served.representation.content_type(true);
         let mut response = Response::new(respond::streaming(served.stream()));
@@ -172,17 +173,26 @@ impl Pipeline {
         self.learn(&asked);
         let request = asked.resource().cloned();
         let form = asked.form(answer.headers());
-        let filled = form.and_then(|form| Some((form, self.fill(&asked, form)?)));
-        let onward = filled.map(|(form, filled)| Onward::new(Arc::clone(self), asked, form, filled));
-        self.pass_stream(request.as_ref(), answer, onward)
+        let tables = form.is_none() && asked.wants_tables();
+        let beside = match form {
+            Some(form) => self.fill(&asked, form).map(|filled| (form, filled)),
+            None if tables => self.stand_by(&asked).map(|filled| (Representation::JSON, filled)),
+            None => None,
+        };
+        let onward = beside.map(|(form, filled)| Onward::new(Arc::clone(self), asked, form, filled));
+        self.pass_stream(request.as_ref(), answer, tables, onward)
+    }
+
+    /// What tables can be made of when the cloud's are lost: what is followed already, or a collection of its own.
+    fn stand_by(self: &Arc<Self>, asked: &Asked) -> Option<Filled> {
+        match self.cache.stand_by(asked.resource()?) {
+            Some(_) => Some(Filled::Yes),
+            None => self.fill(asked, Representation::JSON),
+        }
     }
 
     /// Begins to fill the collection of a watch; what it returns is told when it is held.
-    fn fill(
-        self: &Arc<Self>,
-        asked: &Asked,
-        representation: Representation,
-    ) -> Option<oneshot::Receiver<()>> {
+    fn fill(self: &Arc<Self>, asked: &Asked, representation: Representation) -> Option<Filled> {
         let request = asked.resource().filter(|r| r.name.is_none())?;
         let key = Cache::key_of(request, representation);
         let (pipeline, identity) = (Arc::clone(self), asked.caller.identity());
@@ -197,33 +207,29 @@ impl Pipeline {
                 }
             }
         });
-        Some(filled)
+        Some(Filled::Waiting(filled))
     }
 
-    /// The rest of a watch that was passed through so far; `request` says from which version on. One that is `lost` is
-    /// the view's to go on with, as of a cloud that fails; otherwise the caller must be one who may share. `None` when
-    /// no collection can go on there.
+    /// The rest of a watch that was passed through so far. One that was lost is the view's to go on with, as of a cloud
+    /// that fails; otherwise the caller must be one who may share. `None` when no collection can go on there.
     pub(super) async fn go_on(
         self: &Arc<Self>,
         asked: &Asked,
-        request: &ResourceRequest,
-        form: Representation,
-        lost: bool,
+        plan: WatchRequest<'_>,
+        moved: Moved,
     ) -> Option<impl Stream<Item = Result<Bytes, BoxError>> + use<>> {
-        let (may, scope) = match lost {
-            true => (self.may_read_offline(asked).await == Ok(true), Scope::Held),
-            false => (self.may_share(asked).await, Scope::Same),
+        let may = match moved {
+            Moved::Lost => self.may_read_offline(asked).await == Ok(true),
+            Moved::Filled => self.may_share(asked).await,
         };
         if !may {
             return None;
         }
-        let plan = WatchRequest { request, wanted: &[form], scope, table: None };
-        let Ok(WatchPlan::Served(mut served)) = self.cache.watch(plan).await else { return None };
-        if !lost && !may_be_kept_up(&served) {
+        let Ok(WatchPlan::Served(served)) = self.planned(asked, plan).await else { return None };
+        if moved == Moved::Filled && !may_be_kept_up(&served) {
             return None;
         }
         self.keep_up(&served, asked);
-        served.hold(self.cache.room.of_view(&asked.caller.identity(), served.begins_with())?);
         // What the store cannot take passes by it.
         (!served.collection.is_behind()).then(|| served.stream())
     }

@@ -25,6 +25,7 @@ mod refused;
 mod repair;
 mod schedules;
 mod servers;
+mod table_watches;
 mod tables;
 mod through;
 mod watches;
