@@ -13,7 +13,7 @@ use yurt_api::list;
 use yurt_api::object::{self, Attributes, Meta};
 use yurt_api::patch::{self, PatchType, strategic};
 use yurt_api::proto;
-use yurt_api::representation::{Encoding, Representation, negotiate};
+use yurt_api::representation::{Encoding, Representation, Shape, negotiate};
 use yurt_api::request::{RequestInfo, RequestKind};
 use yurt_api::resource::{Resource, TypeMeta};
 use yurt_api::selector::{FieldSelector, LabelSelector};
@@ -245,5 +245,9 @@ pub fn status(data: &[u8]) {
         }
     }
     let Ok(text) = std::str::from_utf8(data) else { return };
-    let _ = (negotiate(Some(text)), Representation::of_content_type(text), PatchType::of_content_type(text));
+    let _ = (
+        negotiate(Some(text), Some(Shape::List)),
+        Representation::of_content_type(text),
+        PatchType::of_content_type(text),
+    );
 }

@@ -44,6 +44,17 @@ impl TableVersion {
     }
 }
 
+/// What an answer consists of: it decides what can be made of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// One object.
+    One,
+    /// A list.
+    List,
+    /// The events of a watch, each with an object.
+    Stream,
+}
+
 /// One thing that a client accepts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Accepted {
@@ -51,6 +62,10 @@ pub enum Accepted {
     Held(Representation),
     /// A table for people (`as=Table`), in JSON.
     Table(TableVersion),
+    /// Metadata alone in the types of `meta.k8s.io/v1beta1`, in JSON.
+    OldMetadata,
+    /// What the apiserver takes up and cannot make of such an answer, in its words; it looks no further.
+    Misfit(&'static str),
     /// Anything else, as the client wrote it.
     Other(String),
 }
@@ -108,7 +123,7 @@ impl Representation {
     ///
     /// As an answer's type does not say it, `metadata_only` is set only where the type has an `as` parameter.
     pub fn of_content_type(content_type: &str) -> Option<Self> {
-        match Clause::parse(content_type)?.accepted() {
+        match Clause::parse(content_type)?.accepted(None) {
             Some(Accepted::Held(r)) if !content_type.contains('*') => Some(r),
             _ => None,
         }
@@ -142,7 +157,9 @@ impl fmt::Display for Representation {
 /// What an `Accept` header allows, in the order of the client's preference: by `q`, then the exact before
 /// the wildcard, then as written. A missing or empty header, `*/*` and `application/*` mean JSON; what has
 /// `q=0` or is no media type is left out.
-pub fn negotiate(accept: Option<&str>) -> Vec<Accepted> {
+///
+/// `shape` is that of the answer, when it is one of a resource.
+pub fn negotiate(accept: Option<&str>, shape: Option<Shape>) -> Vec<Accepted> {
     let accept = accept.unwrap_or("");
     if accept.trim().is_empty() {
         return vec![Accepted::Held(Representation::JSON)];
@@ -150,7 +167,7 @@ pub fn negotiate(accept: Option<&str>) -> Vec<Accepted> {
     let mut clauses: Vec<Clause> =
         accept.split(',').filter_map(Clause::parse).filter(|c| c.q > 0.0).collect();
     clauses.sort_by(|a, b| b.q.total_cmp(&a.q).then(a.wildcards().cmp(&b.wildcards())));
-    clauses.iter().filter_map(Clause::accepted).collect()
+    clauses.iter().filter_map(|clause| clause.accepted(shape)).collect()
 }
 
 /// One element of an `Accept` header.
@@ -211,12 +228,24 @@ impl<'a> Clause<'a> {
         (is("application", "json") || is("application", "*") || is("*", "*")).then_some(Encoding::Json)
     }
 
-    fn accepted(&self) -> Option<Accepted> {
+    fn accepted(&self, shape: Option<Shape>) -> Option<Accepted> {
         let Some(encoding) = self.encoding() else { return Some(Accepted::Other(self.text.to_owned())) };
         let held = |metadata_only| Some(Accepted::Held(Representation { encoding, metadata_only }));
         match (self.convert, self.group, self.version) {
             (None | Some(""), ..) => held(false),
+            (
+                Some(kind @ ("PartialObjectMetadata" | "PartialObjectMetadataList")),
+                "meta.k8s.io",
+                version,
+            ) if matches!(version, "v1" | "v1beta1") && misfit(kind, shape).is_some() => {
+                misfit(kind, shape).map(Accepted::Misfit)
+            }
             (Some("PartialObjectMetadata" | "PartialObjectMetadataList"), "meta.k8s.io", "v1") => held(true),
+            (Some("PartialObjectMetadata" | "PartialObjectMetadataList"), "meta.k8s.io", "v1beta1")
+                if encoding == Encoding::Json =>
+            {
+                Some(Accepted::OldMetadata)
+            }
             // only JSON has tables (`RequestScope.AllowsMediaTypeTransform`)
             (Some("Table"), "meta.k8s.io", "v1") if encoding == Encoding::Json => {
                 Some(Accepted::Table(TableVersion::V1))
@@ -226,6 +255,21 @@ impl<'a> Clause<'a> {
             }
             _ => Some(Accepted::Other(self.text.to_owned())),
         }
+    }
+}
+
+/// Why an answer cannot be of this kind (`asPartialObjectMetadata` and `asPartialObjectMetadataList` of
+/// `k8s.io/apiserver/pkg/endpoints/handlers/response.go`). A watch that asks for lists gets a stream from the apiserver
+/// that ends with its first event.
+fn misfit(kind: &str, shape: Option<Shape>) -> Option<&'static str> {
+    match (kind, shape?) {
+        ("PartialObjectMetadata", Shape::List) => {
+            Some("you requested PartialObjectMetadata, but the requested object is a list")
+        }
+        ("PartialObjectMetadataList", Shape::One | Shape::Stream) => {
+            Some("you requested PartialObjectMetadataList, but the requested object is not a list")
+        }
+        _ => None,
     }
 }
 
@@ -288,11 +332,39 @@ mod tests {
             ),
             (
                 Some("application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1beta1"),
-                vec![other("application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1beta1")],
+                vec![Accepted::OldMetadata],
+            ),
+            (
+                Some("application/vnd.kubernetes.protobuf;as=PartialObjectMetadata;g=meta.k8s.io;v=v1beta1"),
+                vec![other(
+                    "application/vnd.kubernetes.protobuf;as=PartialObjectMetadata;g=meta.k8s.io;v=v1beta1",
+                )],
+            ),
+            (
+                Some("application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v2"),
+                vec![other("application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v2")],
             ),
         ];
         for (accept, expected) in cases {
-            assert_eq!(&negotiate(*accept), expected, "{accept:?}");
+            assert_eq!(&negotiate(*accept, None), expected, "{accept:?}");
+        }
+    }
+
+    #[test]
+    fn metadata_comes_in_the_shape_of_its_answer() {
+        let of = |kind: &str, version: &str, shape| {
+            let accept = format!("application/json;as={kind};g=meta.k8s.io;v={version}");
+            negotiate(Some(&accept), Some(shape)).remove(0)
+        };
+        let (one, list) = ("PartialObjectMetadata", "PartialObjectMetadataList");
+        for (kind, shape) in [(one, Shape::One), (one, Shape::Stream), (list, Shape::List)] {
+            assert_eq!(of(kind, "v1", shape), Held(JSON_META), "{kind} {shape:?}");
+            assert_eq!(of(kind, "v1beta1", shape), Accepted::OldMetadata, "{kind} {shape:?}");
+        }
+        for (kind, shape) in [(list, Shape::One), (list, Shape::Stream), (one, Shape::List)] {
+            for version in ["v1", "v1beta1"] {
+                assert!(matches!(of(kind, version, shape), Accepted::Misfit(_)), "{kind} {shape:?}");
+            }
         }
     }
 
@@ -315,7 +387,8 @@ mod tests {
         for r in [Representation::JSON, Representation::PROTOBUF, JSON_META, PROTOBUF_META] {
             assert_eq!(Representation::parse(r.as_str()), Some(r));
             for list in [false, true] {
-                assert_eq!(negotiate(Some(r.accept(list))), vec![Held(r)]);
+                let shape = if list { Shape::List } else { Shape::One };
+                assert_eq!(negotiate(Some(r.accept(list)), Some(shape)), vec![Held(r)]);
             }
             assert_eq!(Representation::of_content_type(r.content_type(true)).unwrap().encoding, r.encoding);
         }
@@ -325,7 +398,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_header_is_read(accept: String) {
-            let _ = negotiate(Some(&accept));
+            let _ = negotiate(Some(&accept), Some(Shape::List));
             let _ = Representation::of_content_type(&accept);
         }
     }

@@ -7,6 +7,7 @@ mod document;
 mod flow;
 mod keep;
 mod learn;
+mod old_metadata;
 mod read;
 mod roots;
 mod table;
@@ -25,7 +26,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use tokio::sync::Semaphore;
-use yurt_api::representation::{Accepted, Encoding, Representation, negotiate};
+use yurt_api::representation::{Accepted, Encoding, Representation, Shape, negotiate};
 use yurt_api::request::{RequestInfo, RequestKind, ResourceRequest, Verb};
 
 use crate::cache::{Cache, FrontError};
@@ -98,14 +99,28 @@ impl Asked {
     pub(crate) fn form(&self, headers: &HeaderMap) -> Option<Representation> {
         let encoding =
             text(headers, header::CONTENT_TYPE).and_then(Representation::of_content_type)?.encoding;
-        let before_table = self.accepted.iter().take_while(|a| !matches!(a, Accepted::Table(_)));
-        let held = before_table.filter_map(|a| if let Accepted::Held(r) = a { Some(*r) } else { None });
+        let before_others =
+            self.accepted.iter().take_while(|a| matches!(a, Accepted::Held(_) | Accepted::Other(_)));
+        let held = before_others.filter_map(|a| if let Accepted::Held(r) = a { Some(*r) } else { None });
         held.into_iter().find(|r| r.encoding == encoding)
+    }
+
+    /// What the client likes best of all that could be made.
+    pub(crate) fn best(&self) -> Option<&Accepted> {
+        self.accepted.iter().find(|a| !matches!(a, Accepted::Other(_)))
     }
 
     /// The encoding for errors: the first that the client takes.
     pub(crate) fn encoding(&self) -> Encoding {
         self.wanted.first().map_or(Encoding::Json, |r| r.encoding)
+    }
+
+    /// The refusal of what cannot be made of such an answer, if the client likes that best.
+    pub(crate) fn misfit(&self) -> Option<Response<Body>> {
+        match self.best() {
+            Some(Accepted::Misfit(why)) => Some(respond::failure(406, "NotAcceptable", *why, Encoding::Json)),
+            _ => None,
+        }
     }
 
     pub(crate) fn refuse(&self, reason: Reason, message: impl Into<String>) -> Response<Body> {
@@ -168,10 +183,11 @@ impl Pipeline {
         let at = crate::clock::monotonic();
         let (parts, body) = request.into_parts();
         let caller = identify(peer, &parts.headers, self.cache.node_name());
-        let accepted = negotiate(text(&parts.headers, header::ACCEPT));
-        let wanted = held(&accepted);
         let parsed =
             RequestInfo::parse(parts.method.as_str(), parts.uri.path(), parts.uri.query().unwrap_or(""));
+        let shape = parsed.as_ref().ok().and_then(RequestInfo::resource).map(shape_of);
+        let accepted = negotiate(text(&parts.headers, header::ACCEPT), shape);
+        let wanted = held(&accepted);
         let info = match parsed {
             Ok(info) => info,
             // The cloud says best what is wrong, and whether the caller may know.
@@ -211,7 +227,7 @@ impl Pipeline {
         caller: Caller,
         body: Incoming,
     ) -> Response<Body> {
-        let accepted = negotiate(text(&parts.headers, header::ACCEPT));
+        let accepted = negotiate(text(&parts.headers, header::ACCEPT), None);
         let info = RequestInfo {
             path: parts.uri.path().to_owned(),
             query: parts.uri.query().unwrap_or("").to_owned(),
@@ -286,6 +302,14 @@ impl Pipeline {
             Ok(whole) => next(self, asked, whole.bytes.clone()).await,
             Err((reason, message)) => asked.refuse(reason, message),
         }
+    }
+}
+
+fn shape_of(request: &ResourceRequest) -> Shape {
+    match request.verb {
+        Verb::List => Shape::List,
+        Verb::Watch => Shape::Stream,
+        _ => Shape::One,
     }
 }
 

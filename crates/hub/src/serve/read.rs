@@ -13,7 +13,7 @@ use yurt_api::request::Verb;
 use super::keep::Passed;
 use super::upstream::{MAX_OBJECT, SMALL, Trouble, is_refusal, refuses_the_node, speaks_api, whole};
 use super::view::{Found, TOO_MANY_VIEWS};
-use super::{Asked, Pipeline};
+use super::{Asked, Pipeline, old_metadata};
 use crate::cache::filter::unknown_field;
 use crate::cache::grants::Verdict;
 use crate::cache::ring::is_local;
@@ -82,7 +82,7 @@ impl Pipeline {
 
     /// The view, if the caller may have it and it is held.
     async fn stand_in(&self, asked: &Asked, reason: Reason) -> Option<Response<Body>> {
-        if self.may_read_offline(asked).await != Ok(true) {
+        if asked.misfit().is_some() || self.may_read_offline(asked).await != Ok(true) {
             return None;
         }
         let warn = asked.resource().is_some_and(|r| r.options.resource_version.is_none());
@@ -100,6 +100,9 @@ impl Pipeline {
                     "the cloud cannot be reached, and this credential was never seen while it could",
                 );
             }
+        }
+        if let Some(refused) = asked.misfit() {
+            return refused;
         }
         if asked.takes_nothing() {
             return self.unacceptable(asked).await;
@@ -120,7 +123,8 @@ impl Pipeline {
             return asked.refuse(Reason::BadRequest, message);
         }
         // Only of what is no built-in kind there is no protobuf: what the cloud could write is not held.
-        if asked.wanted.iter().any(|wanted| *wanted != Representation::PROTOBUF) {
+        let old = asked.wants_old_metadata();
+        if old || asked.wanted.iter().any(|wanted| *wanted != Representation::PROTOBUF) {
             return asked.refuse(Reason::NotHeld, NOT_HELD);
         }
         match self.cache.forms(request).await {
@@ -166,6 +170,7 @@ impl Pipeline {
         let preferred = asked.preferred();
         let wanted = match (scope, &table) {
             (Scope::Held, Some(_)) => &[Representation::JSON],
+            (Scope::Held, None) if asked.wants_old_metadata() => &[old_metadata::MADE_OF],
             (Scope::Held, None) => asked.wanted.as_slice(),
             _ => preferred.as_slice(),
         };
@@ -173,6 +178,7 @@ impl Pipeline {
             return Ok(Some(asked.refuse(Reason::Overload, TOO_MANY_VIEWS)));
         };
         let view = match found {
+            Found::View(view) if asked.wants_old_metadata() => view.in_old_metadata(request.verb)?,
             Found::View(view) => view,
             Found::Absent => {
                 let name = request.name.as_deref().unwrap_or_default();

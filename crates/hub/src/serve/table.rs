@@ -18,7 +18,7 @@ use crate::clock;
 impl Asked {
     /// The version of the table that the client likes best of all that can be made.
     fn table_version(&self) -> Option<TableVersion> {
-        match self.accepted.iter().find(|a| !matches!(a, Accepted::Other(_))) {
+        match self.best() {
             Some(Accepted::Table(version)) => Some(*version),
             _ => None,
         }
@@ -44,7 +44,7 @@ impl Asked {
 
     /// Whether nothing can be made that the client takes.
     pub(super) fn takes_nothing(&self) -> bool {
-        self.wanted.is_empty() && self.table_version().is_none()
+        self.wanted.is_empty() && self.table_version().is_none() && !self.wants_old_metadata()
     }
 }
 

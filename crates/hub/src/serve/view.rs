@@ -5,11 +5,12 @@ use bytes::Bytes;
 use yurt_api::representation::Representation;
 use yurt_api::request::{ResourceRequest, Verb};
 use yurt_api::table::Form;
+use yurt_store::StoreError;
 
 use super::flow::Flow;
 use super::read::left;
 use super::upstream::{SMALL, WRITE_BOUND};
-use super::{Asked, Pipeline, table};
+use super::{Asked, Pipeline, old_metadata, table};
 use crate::cache::version::Unfit;
 use crate::cache::{FrontError, ListAnswer, ObjectAnswer, Scope, ViewShare, WatchPlan, WatchRequest};
 use crate::respond::{self, Body};
@@ -54,6 +55,13 @@ impl Found {
 impl View {
     fn length(&self) -> usize {
         self.pieces.iter().map(Bytes::len).sum()
+    }
+
+    /// The same in the types of `meta.k8s.io/v1beta1`; it is metadata alone in JSON.
+    pub(super) fn in_old_metadata(self, verb: Verb) -> Result<Self, FrontError> {
+        let made = old_metadata::answer(&self.pieces.concat(), verb == Verb::List);
+        let whole = made.map_err(|e| StoreError::Damaged(e.to_string()))?;
+        Ok(View { pieces: vec![whole], ..self })
     }
 
     /// The body; it holds `share` until the client has taken it, and gives up a client that takes nothing.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::Stream;
+use futures_util::{Stream, TryStreamExt as _};
 use http::{HeaderValue, Response, StatusCode, header};
 use tokio::sync::oneshot;
 use yurt_api::error::BadRequest;
@@ -15,7 +15,7 @@ use yurt_store::CollectionState;
 use super::through::{Filled, Onward};
 use super::upstream::{Trouble, is_refusal, refuses_the_node};
 use super::view::TOO_MANY_VIEWS;
-use super::{Asked, Pipeline};
+use super::{Asked, Pipeline, old_metadata};
 use crate::cache::ring::is_local;
 use crate::cache::version::{self, Unfit};
 use crate::cache::{Cache, FrontError, Scope, Served, WatchPlan, WatchRequest};
@@ -69,7 +69,7 @@ impl Pipeline {
         }
         self.keep_up(&served, asked);
         // What the store cannot take passes by it.
-        (!served.collection.is_behind()).then(|| self.stream(served, Reason::Live))
+        (!served.collection.is_behind()).then(|| self.stream(served, asked, Reason::Live))
     }
 
     /// A collection that is watched is reflected, with this caller's credential among others.
@@ -93,6 +93,9 @@ impl Pipeline {
                     .refuse(refused, "this credential was never seen while the cloud could be reached");
             }
         }
+        if let Some(refused) = asked.misfit() {
+            return refused;
+        }
         if asked.takes_nothing() {
             return self.unacceptable(asked).await;
         }
@@ -109,7 +112,8 @@ impl Pipeline {
     /// The watch from whatever is held, when the cloud fails at it before anybody has judged the link.
     async fn stand_in_watch(&self, asked: &Asked, reason: Reason) -> Option<Response<Body>> {
         let request = asked.resource()?;
-        if asked.takes_nothing() || self.may_read_offline(asked).await != Ok(true) {
+        if asked.misfit().is_some() || asked.takes_nothing() || self.may_read_offline(asked).await != Ok(true)
+        {
             return None;
         }
         match self.held_watch(asked, request).await {
@@ -124,7 +128,11 @@ impl Pipeline {
         request: &ResourceRequest,
     ) -> Result<Result<WatchPlan, FrontError>, BadRequest> {
         let table = self.table(asked).await?;
-        let wanted = if table.is_some() { &[Representation::JSON] } else { asked.wanted.as_slice() };
+        let wanted = match table {
+            Some(_) => &[Representation::JSON],
+            None if asked.wants_old_metadata() => &[old_metadata::MADE_OF],
+            None => asked.wanted.as_slice(),
+        };
         let plan = WatchRequest { request, wanted, scope: Scope::Held, table, columns: None };
         Ok(self.planned(asked, plan).await)
     }
@@ -132,13 +140,17 @@ impl Pipeline {
     /// When the link comes back somebody has to keep up to date what is watched.
     fn flowing(&self, served: Box<Served>, asked: &Asked, reason: Reason) -> Response<Body> {
         self.keep_up(&served, asked);
-        self.stream(served, reason)
+        self.stream(served, asked, reason)
     }
 
-    fn stream(&self, served: Box<Served>, reason: Reason) -> Response<Body> {
+    fn stream(&self, served: Box<Served>, asked: &Asked, reason: Reason) -> Response<Body> {
         let age = clock::unix() - served.collection.observed_at();
         let content_type = served.representation.content_type(true);
-        let mut response = Response::new(respond::streaming(served.stream()));
+        let body = match asked.wants_old_metadata() {
+            true => respond::streaming(served.stream().map_ok(|frame| old_metadata::frame(&frame))),
+            false => respond::streaming(served.stream()),
+        };
+        let mut response = Response::new(body);
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
         respond::mark_cached(&mut response, age, reason, false);
         response

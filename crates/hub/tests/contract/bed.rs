@@ -140,8 +140,13 @@ pub async fn informer(client: &Client, path: &str, accept: &str) -> (Answer, Wat
     let list = client.get_as(&format!("{path}{more}resourceVersion=0"), accept).await.unwrap().expect(200);
     let from = version(&decoded(&list));
     let query = format!("{path}{more}watch=true&allowWatchBookmarks=true&resourceVersion={from}");
-    let stream = client.watch(&query, accept).await.unwrap();
+    let stream = client.watch(&query, &single(accept)).await.unwrap();
     (list, stream)
+}
+
+/// The same form of a single object, as a GET and a watch have to name it.
+pub fn single(accept: &str) -> String {
+    accept.replace("MetadataList", "Metadata")
 }
 
 /// Where an answer came from.

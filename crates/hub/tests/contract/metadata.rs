@@ -41,10 +41,6 @@ async fn followed() -> (Cluster, Client) {
     (cluster, ann)
 }
 
-fn single(accept: &str) -> String {
-    accept.replace("MetadataList", "Metadata")
-}
-
 /// P1, P4: lists and objects, in both encodings, are the cloud's own down to their kind.
 #[tokio::test]
 async fn what_is_held_whole_answers_for_its_metadata() {
@@ -154,4 +150,55 @@ async fn watches_show_the_metadata_of_every_change() {
             assert!(is_bare(&event.object), "{accept}: {:#}", event.object);
         }
     }
+}
+
+/// What the apiserver takes up and cannot make is 406 offline, too, whatever else the client takes
+/// (`asPartialObjectMetadata` of `k8s.io/apiserver/pkg/endpoints/handlers/response.go`).
+#[tokio::test]
+async fn metadata_is_asked_for_in_the_shape_of_the_answer() {
+    let (cluster, ann) = followed().await;
+    cut(&cluster).await;
+    let one = format!("{MAPS}/a");
+    let watch = format!("{MAPS}?watch=true&resourceVersion=0");
+    for version in ["v1", "v1beta1"] {
+        let list = METADATA.replace("v=v1", &format!("v={version}"));
+        let cases = [
+            (MAPS, single(&list), "is a list"),
+            (&one, list.clone(), "not a list"),
+            (&watch, list, "not a list"),
+        ];
+        for (path, accept, why) in cases {
+            let answer = ann.get_as(path, &format!("{accept},application/json")).await.unwrap();
+            let status = answer.json();
+            assert_eq!((answer.code(), &status["reason"]), (406, &json!("NotAcceptable")), "{path} {accept}");
+            assert!(status["message"].as_str().unwrap().contains(why), "{status:#}");
+        }
+    }
+}
+
+/// Clients from before `meta.k8s.io/v1` get what the apiserver still makes for them.
+#[tokio::test]
+async fn metadata_comes_in_its_older_types() {
+    let (cluster, ann) = followed().await;
+    cut(&cluster).await;
+    let old = |accept: &str| accept.replace("v=v1", "v=v1beta1");
+    let renamed = |value: &Value| -> Value {
+        serde_json::from_str(&value.to_string().replace("meta.k8s.io/v1", "meta.k8s.io/v1beta1")).unwrap()
+    };
+    for (path, accept) in [
+        (MAPS.to_owned(), METADATA.to_owned()),
+        (PODS.to_owned(), METADATA.to_owned()),
+        (format!("{WIDGETS}/w"), single(METADATA)),
+    ] {
+        let new = ann.get_as(&path, &accept).await.unwrap().expect(200).json();
+        let answer = ann.get_as(&path, &old(&accept)).await.unwrap().expect(200);
+        assert_eq!((answer.json(), answer.header("content-type")), (renamed(&new), JSON), "{path}");
+    }
+    let path = format!("{MAPS}?watch=true&resourceVersion=0");
+    let accept = single(METADATA);
+    let new = ann.watch(&path, &accept).await.unwrap().next_within(SOON).await.unwrap();
+    let seen = ann.watch(&path, &old(&accept)).await.unwrap().next_within(SOON).await.unwrap();
+    assert_eq!((&seen.kind, &seen.object), (&new.kind, &renamed(&new.object)));
+    let protobuf = ann.get_as(MAPS, &old(METADATA_PROTOBUF)).await.unwrap();
+    assert_eq!(protobuf.code(), 406, "JSON alone is made of it");
 }

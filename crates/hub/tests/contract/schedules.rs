@@ -144,7 +144,7 @@ impl Informer {
             "{MAPS}?watch=true&allowWatchBookmarks=true&resourceVersion={from}&{}",
             self.asked.selector
         );
-        let Ok(mut stream) = client.watch(&path, self.asked.accept).await else {
+        let Ok(mut stream) = client.watch(&path, &single(self.asked.accept)).await else {
             tokio::time::sleep(AGAIN).await;
             return true;
         };

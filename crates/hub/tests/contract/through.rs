@@ -23,7 +23,7 @@ fn put(cluster: &Cluster, name: &str) -> u64 {
 
 /// The stream after its beginning.
 async fn begun(client: &Client, accept: &str, more: &str) -> WatchStream {
-    let mut stream = client.watch(&format!("{MAPS}?{OF_NOW}{more}"), accept).await.unwrap();
+    let mut stream = client.watch(&format!("{MAPS}?{OF_NOW}{more}"), &single(accept)).await.unwrap();
     while !stream.next_within(SOON).await.unwrap().ends_initial_events() {}
     stream
 }
