@@ -36,9 +36,6 @@ struct Case {
 /// The case that needs a program which takes minutes to build.
 pub const SPECS: &str = "specs";
 
-/// The case that runs only when it is asked for by its name (e2e/README.md).
-const ON_DEMAND: &str = "flapping";
-
 const CASES: [Case; 18] = [
     Case { name: "conformance", run: conformance::run },
     Case { name: "native-boot", run: native::run },
@@ -90,10 +87,7 @@ fn run_case(world: &mut World, case: &Case) {
 
 /// Whether a case is to be run when only names with one of these parts are; all when there are none.
 pub fn is_wanted(only: &[String], name: &str) -> bool {
-    match only.is_empty() {
-        true => name != ON_DEMAND,
-        false => only.iter().any(|part| name.contains(part.as_str())),
-    }
+    only.is_empty() || only.iter().any(|part| name.contains(part.as_str()))
 }
 
 fn keep(world: &World) -> Result<()> {
