@@ -53,8 +53,8 @@ pub struct Settings {
     pub etcd: PathBuf,
     /// Informers of client-go.
     pub client_go: PathBuf,
-    /// The checks that say what an apiserver does.
-    pub conformance: PathBuf,
+    /// The checks that say what an apiserver does; built only when the case is wanted.
+    pub conformance: Option<PathBuf>,
     /// Upstream's API-machinery specs; built only when the case is wanted.
     pub specs: Option<PathBuf>,
     /// A real kubectl.
@@ -97,7 +97,10 @@ pub fn prepare(args: &RunArgs) -> Result<Settings> {
     let hub = given_or_built(args.hub.as_deref(), &top, "yurt-hub", "yurthub")?;
     let manager = "yurt-controller-manager";
     let manager = given_or_built(args.manager.as_deref(), &top, manager, manager)?;
-    let conformance = binaries::cargo_test(&top, "yurt-testkit", "conformance")?;
+    let conformance = match cases::is_wanted(&args.only, cases::CONFORMANCE) {
+        true => Some(binaries::cargo_test(&top, "yurt-testkit", "conformance")?),
+        false => None,
+    };
     let settings = Settings {
         run: top.join("target/e2e").join(run_name()),
         report: top.join("target/report/e2e.json"),

@@ -4,6 +4,7 @@
 //! * [`relay`]: a TCP relay that holds, resets, refuses and delays.
 //! * [`kubelet`]: a client that asks what a stock kubelet asks, in its order.
 //! * [`client`]: a small HTTP client whose answers a test can look at in full.
+//! * [`combinations`]: how a truth about parameters of lists and watches is told.
 //! * [`cluster`]: real binaries in folders of their own, killed and restarted at will.
 //!
 //! Nothing here is part of what runs on a node. Errors of the set-up are panics with a clear text: a test
@@ -13,6 +14,7 @@
 pub mod apiserver;
 pub mod client;
 pub mod cluster;
+pub mod combinations;
 pub mod kubeconfig;
 pub mod kubelet;
 pub mod objects;

@@ -5,7 +5,7 @@ use anyhow::{Context, Result, bail};
 use std::process::Command;
 
 pub fn run(world: &mut World) -> Result<()> {
-    let program = &world.settings.conformance;
+    let program = world.settings.conformance.as_ref().context("the checks were not built")?;
     let output = Command::new(program)
         .args(["--test-threads", "4"])
         .env("YURT_REAL_APISERVER", &world.cluster.admin_config)

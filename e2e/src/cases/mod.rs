@@ -33,11 +33,12 @@ struct Case {
     run: fn(&mut World) -> Result<()>,
 }
 
-/// The case that needs a program which takes minutes to build.
+/// The cases that need programs which take minutes to build.
+pub const CONFORMANCE: &str = "conformance";
 pub const SPECS: &str = "specs";
 
 const CASES: [Case; 18] = [
-    Case { name: "conformance", run: conformance::run },
+    Case { name: CONFORMANCE, run: conformance::run },
     Case { name: "native-boot", run: native::run },
     Case { name: "register", run: register::run },
     Case { name: "kubectl", run: kubectl::run },

@@ -12,6 +12,7 @@ pub mod filter;
 mod front;
 pub mod grants;
 mod history;
+mod items;
 mod keep;
 pub mod lately;
 mod page;
@@ -175,10 +176,15 @@ impl Cache {
 
     /// The cloud's version of what is held of the node's pods; `None` when nothing holds all of them.
     pub fn own_pods_version(&self) -> Option<u64> {
-        let query = format!("fieldSelector=spec.nodeName%3D{}", self.node_name);
-        let asked = RequestInfo::parse("GET", "/api/v1/pods", &query).ok()?;
+        let asked = self.own_pods()?;
         let held = self.candidate(asked.resource()?, &[Representation::JSON], Scope::Held)?;
         Some(held.collection.version())
+    }
+
+    /// A list of the node's pods, as its kubelet asks for it.
+    fn own_pods(&self) -> Option<RequestInfo> {
+        let query = format!("fieldSelector=spec.nodeName%3D{}", self.node_name);
+        RequestInfo::parse("GET", "/api/v1/pods", &query).ok()
     }
 
     /// Whether nothing is held at all: the first start of a node.

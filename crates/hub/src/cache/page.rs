@@ -16,8 +16,9 @@ use yurt_api::table::Form;
 use yurt_store::{Reader, StoreError};
 
 use super::collection::Collection;
+use super::items::{each_item, written};
 use super::pins::Masks;
-use super::read::{Candidate, each_item, written};
+use super::read::Candidate;
 use super::ring::is_local;
 use super::version::{State, Unfit, Wanted, reached};
 use super::{Cache, FrontError, ListAnswer, ListView};

@@ -4,6 +4,7 @@
 use serde_json::{Value, json};
 use yurt_testkit::client::Client;
 use yurt_testkit::cluster::Cluster;
+use yurt_testkit::combinations::{events, number};
 use yurt_testkit::objects;
 
 use crate::bed::*;
@@ -28,14 +29,6 @@ fn told(answer: &Value) -> String {
 fn read(line: &str) -> (Vec<(&str, &str)>, &str) {
     let (asked, expected) = line.split_once(": ").unwrap();
     (asked.split(' ').map(|pair| pair.split_once('=').unwrap()).collect(), expected)
-}
-
-fn number(asked: &str, old: u64, now: u64) -> String {
-    match asked {
-        "now" => now.to_string(),
-        "old" => old.to_string(),
-        other => other.to_owned(),
-    }
 }
 
 /// A node and a reader of three secrets; the version of the first of them, and that of the list. Followed, the list was
@@ -102,24 +95,6 @@ async fn lists_offline_answer_every_combination_as_an_apiserver() {
             }
         }
     }
-}
-
-/// What the frames of a watch tell; bookmarks only where they end the initial events.
-fn events(frames: &str) -> String {
-    let mut told: Vec<String> = Vec::new();
-    for frame in frames.lines() {
-        let frame: Value = serde_json::from_str(frame).unwrap();
-        let (kind, meta) = (frame["type"].as_str().unwrap(), &frame["object"]["metadata"]);
-        match kind {
-            "BOOKMARK" if meta["annotations"]["k8s.io/initial-events-end"] == "true" => {
-                told.push("end".into())
-            }
-            "BOOKMARK" => {}
-            "ERROR" => told.push(format!("ERROR {}", frame["object"]["code"])),
-            _ => told.push(format!("{kind} {}", meta["name"].as_str().unwrap())),
-        }
-    }
-    format!("[{}]", told.join(", "))
 }
 
 /// P4: and so does every watch, with the link and without it.

@@ -6,6 +6,7 @@
 use std::fmt::Write;
 
 use serde_json::{Value, json};
+use yurt_testkit::combinations::{events, number};
 
 use crate::{Bench, names, version};
 
@@ -69,14 +70,6 @@ async fn secrets(b: &Bench) -> (u64, u64) {
     (old, version(&b.get(&b.path("secrets")).await))
 }
 
-fn number(asked: &str, old: u64, now: u64) -> String {
-    match asked {
-        "now" => now.to_string(),
-        "old" => old.to_string(),
-        other => other.to_owned(),
-    }
-}
-
 fn watch_combinations() -> impl Iterator<Item = (&'static str, &'static str, &'static str, bool)> {
     VERSIONS.into_iter().flat_map(|version| {
         MATCHES.into_iter().flat_map(move |matched| {
@@ -86,24 +79,6 @@ fn watch_combinations() -> impl Iterator<Item = (&'static str, &'static str, &'s
             })
         })
     })
-}
-
-/// What the frames tell; bookmarks only where they end the initial events, as others come when they like.
-fn events(frames: &str) -> String {
-    let mut told: Vec<String> = Vec::new();
-    for frame in frames.lines() {
-        let frame: Value = serde_json::from_str(frame).unwrap();
-        let (kind, meta) = (frame["type"].as_str().unwrap(), &frame["object"]["metadata"]);
-        match kind {
-            "BOOKMARK" if meta["annotations"]["k8s.io/initial-events-end"] == "true" => {
-                told.push("end".into())
-            }
-            "BOOKMARK" => {}
-            "ERROR" => told.push(format!("ERROR {}", frame["object"]["code"])),
-            _ => told.push(format!("{kind} {}", meta["name"].as_str().unwrap())),
-        }
-    }
-    format!("[{}]", told.join(", "))
 }
 
 fn combinations() -> impl Iterator<Item = (&'static str, &'static str, &'static str, bool)> {

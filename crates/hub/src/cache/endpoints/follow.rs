@@ -60,9 +60,9 @@ impl Cache {
 
     /// Takes note of the node's pods as they are: the cloud had no time to tell what changed last.
     async fn look_at_pods(&self) -> Result<(), FrontError> {
-        let query = format!("fieldSelector=spec.nodeName%3D{}", self.node_name);
-        let Some(request) = asked("/api/v1/pods", &query) else { return Ok(()) };
-        let ListAnswer::Held(view) = self.list(&request, &JSON, Scope::Held).await? else { return Ok(()) };
+        let Some(asked) = self.own_pods() else { return Ok(()) };
+        let Some(request) = asked.resource() else { return Ok(()) };
+        let ListAnswer::Held(view) = self.list(request, &JSON, Scope::Held).await? else { return Ok(()) };
         let list: Value = serde_json::from_slice(&view.pieces.concat()).unwrap_or_default();
         for pod in list.get("items").and_then(Value::as_array).into_iter().flatten() {
             self.endpoints.seen(pod);
@@ -161,7 +161,7 @@ impl Cache {
     /// Whether a Service wants addresses that are not ready, if it is held.
     async fn learn_service(&self, service: &ObjectKey) {
         let path = format!("/api/v1/namespaces/{}/services/{}", service.namespace, service.name);
-        let Some(request) = asked(&path, "") else { return };
+        let Some(request) = asked(&path) else { return };
         // One that cannot be read is not known.
         if let Ok(ObjectAnswer::Held(view)) = self.object(&request, &JSON, Scope::Held).await {
             let held: Value = serde_json::from_slice(&view.body).unwrap_or_default();
@@ -254,6 +254,6 @@ impl Step {
     }
 }
 
-fn asked(path: &str, query: &str) -> Option<ResourceRequest> {
-    RequestInfo::parse("GET", path, query).ok()?.resource().cloned()
+fn asked(path: &str) -> Option<ResourceRequest> {
+    RequestInfo::parse("GET", path, "").ok()?.resource().cloned()
 }
