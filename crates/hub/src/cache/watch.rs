@@ -217,7 +217,7 @@ impl Cache {
         let seen = Seen::now(&candidate.collection);
         let reading = self.front.read(move |reader| {
             let mut frames = VecDeque::new();
-            let rows = super::read::each_item(reader, &candidate, &seen.masks, None, &mut |_, item| {
+            let rows = super::items::each_item(reader, &candidate, &seen.masks, None, &mut |_, item| {
                 frames.push_back(pen.event(EventType::Added, &item));
                 ControlFlow::Continue(())
             })?;
