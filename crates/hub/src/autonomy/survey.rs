@@ -7,6 +7,7 @@ use yurt_api::collection::ObjectKey;
 use yurt_api::representation::Representation;
 use yurt_api::request::{RequestInfo, ResourceRequest};
 use yurt_api::resource::Resource;
+use yurt_store::StoreError;
 
 use super::condition::Facts;
 use super::needs::{Need, PodList};
@@ -21,8 +22,6 @@ const RECENT: i64 = 24 * 3600;
 
 /// Looks at everything.
 pub async fn survey(cache: &Cache, credentials: &Credentials) -> Result<Facts, FrontError> {
-    let damaged = cache.registry.all().into_iter().filter(|c| c.is_damaged() || c.is_behind());
-    let damaged = damaged.map(|c| c.key().resource.resource.clone()).collect();
     let mut missing = Missing::default();
     for (what, request) in lists(cache.node_name()) {
         let held = cache.registry.of(&request.resource);
@@ -30,11 +29,11 @@ pub async fn survey(cache: &Cache, credentials: &Credentials) -> Result<Facts, F
             missing.count(what);
         }
     }
-    if let Some(pods) = pods(cache).await? {
+    if let Some(pods) = readable(pods(cache).await)?.flatten() {
         let mut needs = pods.needs();
-        let attachments = add_volumes(cache, &mut needs).await?;
+        let attachments = readable(add_volumes(cache, &mut needs).await)?.unwrap_or_default();
         for need in &needs {
-            if !is_held(cache, need).await? {
+            if readable(is_held(cache, need).await)? != Some(true) {
                 missing.count(kind(need));
             }
         }
@@ -45,12 +44,24 @@ pub async fn survey(cache: &Cache, credentials: &Credentials) -> Result<Facts, F
     let now = clock::unix();
     let conflicts = cache.front.read(move |r| r.conflicts_since(now - RECENT + 1)).await?;
     let conflicts = usize::try_from(conflicts).unwrap_or(usize::MAX);
+    // After all was read: that is how damage is met.
+    let damaged = cache.registry.all().into_iter().filter(|c| c.is_damaged() || c.is_behind());
+    let damaged = damaged.map(|c| c.key().resource.resource.clone()).collect();
     Ok(Facts {
         credentials: credentials.missing(),
         damaged,
         missing: missing.0.into_iter().collect(),
         conflicts,
     })
+}
+
+/// What was read; `None` for what is not as it was written.
+fn readable<T>(read: Result<T, FrontError>) -> Result<Option<T>, FrontError> {
+    match read {
+        Ok(read) => Ok(Some(read)),
+        Err(FrontError::Store(StoreError::Damaged(_) | StoreError::Sealed(_))) => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 #[derive(Default)]

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use rusqlite::Connection;
 use serde_json::{Value, json};
 use yurt_testkit::apiserver::{Fault, Options, Rule};
 use yurt_testkit::cluster::Cluster;
@@ -72,6 +73,32 @@ async fn the_node_says_whether_it_could_boot_alone() {
     until_link(&cluster, "Online").await;
     eventually("it has looked again", async || status(&cluster).await["autonomy"]["status"] == "False").await;
     assert_eq!(condition(&cluster).unwrap()["lastTransitionTime"], since);
+}
+
+/// Rows that are not as they were written are noticed by a node that boots alone, and made good by the cloud.
+#[tokio::test]
+async fn damaged_rows_are_no_readiness() {
+    for broken in ["pods", "secrets"] {
+        let (mut cluster, mut kubelet) = ready().await;
+        kubelet.power_cut();
+        cluster.hub.stop().await;
+        let rows = "UPDATE objects SET body = zeroblob(length(body)) WHERE collection IN
+            (SELECT id FROM collections WHERE resource = ?1)";
+        let db = Connection::open(cluster.hub.options.root.join("cache/store.db")).unwrap();
+        assert!(db.execute(rows, [broken]).unwrap() > 0, "{broken}");
+        drop(db);
+        cluster.relay.refuse().await;
+        cluster.hub.start().await;
+        eventually(&format!("damaged {broken} are told"), async || {
+            let told = status(&cluster).await["autonomy"].clone();
+            told["reason"] == "StoreDamaged" && told["message"].as_str().unwrap().contains(broken)
+        })
+        .await;
+        cluster.relay.heal();
+        until_said(&cluster, "True Ready").await;
+        eventually("it is ready again", async || status(&cluster).await["autonomy"]["status"] == "True")
+            .await;
+    }
 }
 
 /// What the cloud has refused of the node's writes makes it Unknown, though all is held.
