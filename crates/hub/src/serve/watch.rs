@@ -67,6 +67,9 @@ impl Pipeline {
         if from_now && served.collection.state() != CollectionState::Live {
             return None;
         }
+        if !may_be_kept_up(&served) {
+            return None;
+        }
         self.keep_up(&served, asked);
         // What the store cannot take passes by it.
         (!served.collection.is_behind()).then(|| self.stream(served, asked, Reason::Live))
@@ -247,8 +250,8 @@ impl Pipeline {
     }
 }
 
-/// Whether there is a credential to reflect the collection with: a caller who gets a part of it gives none, and those of
-/// before a restart are gone.
+/// Whether there is a credential to reflect the collection with: a caller who gets a part of it gives none, nor does
+/// whoever only listed it, and those of before a restart are gone.
 fn may_be_kept_up(served: &Served) -> bool {
     served.is_all() || served.collection.credential().is_some()
 }

@@ -455,6 +455,23 @@ async fn watchers_are_not_left_behind_when_the_last_credential_goes() {
     assert_eq!(again.code(), 403, "{}", again.text());
 }
 
+/// P4: a list of every namespace that nobody watches is kept, too, and has no credential to be kept up to date with. A
+/// watch of one namespace from its version hears what happens, and is not told to list again.
+#[tokio::test]
+async fn a_watch_of_one_namespace_goes_on_from_a_list_of_all() {
+    let cluster = online().await;
+    let client = reader(&cluster, "ann", &["configmaps"]);
+    let list = client.get_as("/api/v1/configmaps?labelSelector=color", JSON).await.unwrap().expect(200);
+    until_collection(&cluster, &["configmaps", "color"], "snapshot").await;
+    let from = version(&decoded(&list));
+    put(&cluster, "a", "red");
+    let query = format!("labelSelector=color&allowWatchBookmarks=true&resourceVersion={from}");
+    let mut stream = watch(&client, &query).await;
+    assert_eq!(change(&mut stream).await.1, "a");
+    put(&cluster, "b", "red");
+    assert_eq!(rest(&mut stream).await, [("ADDED".to_owned(), "b".to_owned())]);
+}
+
 /// P9: watches that go at a client's pace leave room for everything else, and an apiserver's limit of
 /// 100 streams a connection (`k8s.io/apiserver/pkg/server/secure_serving.go`) is no limit of the node's.
 #[tokio::test]
