@@ -19,6 +19,9 @@ pub enum StoreError {
     /// The disk or the file takes no writes.
     #[error("the disk is read-only")]
     ReadOnly,
+    /// The file was removed or replaced while it was open: what is written to it now is lost with the process.
+    #[error("the store's file was taken away while it was open; a restart begins with what is there")]
+    Moved,
     /// What was read is not what was written.
     #[error("the store is damaged: {0}")]
     Damaged(String),
@@ -75,7 +78,7 @@ impl StoreError {
     /// Who has to act.
     pub fn fault(&self) -> Fault {
         match self {
-            Self::DiskFull | Self::ReadOnly | Self::Io(_) | Self::Sqlite(_) => Fault::Disk,
+            Self::DiskFull | Self::ReadOnly | Self::Moved | Self::Io(_) | Self::Sqlite(_) => Fault::Disk,
             Self::Damaged(_) | Self::Sealed(_) => Fault::Content,
             Self::Locked | Self::Newer { .. } | Self::TooMuch { .. } | Self::NoCollection => Fault::Caller,
         }
@@ -87,6 +90,7 @@ impl StoreError {
             Self::Locked => "Locked",
             Self::DiskFull => "DiskFull",
             Self::ReadOnly => "ReadOnly",
+            Self::Moved => "Moved",
             Self::Damaged(_) => "Damaged",
             Self::Newer { .. } => "NewerFormat",
             Self::TooMuch { .. } => "TooMuch",

@@ -9,6 +9,7 @@ use std::time::SystemTime;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
+use crate::anchor::Anchor;
 use crate::damage;
 use crate::error::{Result, StoreError};
 use crate::reader::Reader;
@@ -209,8 +210,9 @@ fn assemble(
     let Begun { conn, shared, sequence, unreadable_entries, saved } = begun;
     let shared = Arc::new(shared);
     let reader = Reader::new(reading, sealer.clone(), shared.clone(), options.dir.clone());
-    let limits = options.limits();
-    let writer = Writer::new(Parts { conn, sealer, shared, dir: options.dir, limits, sequence, lock });
+    let (limits, anchor) = (options.limits(), Anchor::of(file));
+    let writer =
+        Writer::new(Parts { conn, sealer, shared, dir: options.dir, limits, sequence, anchor, lock });
     Ok(Opened { writer, reader, report, unreadable_entries, saved })
 }
 

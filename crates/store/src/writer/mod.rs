@@ -24,6 +24,7 @@ pub(crate) use sequence::Sequence;
 pub(crate) use transaction::{Durability, Effects, Session};
 pub use vault::TokenUse;
 
+use crate::anchor::Anchor;
 use crate::error::Result;
 use crate::open::Limits;
 use crate::seal::Sealer;
@@ -37,6 +38,7 @@ pub struct Writer {
     dir: PathBuf,
     limits: Limits,
     sequence: Sequence,
+    anchor: Anchor,
     /// About how many pages the WAL holds that are not in the file yet.
     wal_pages: u64,
     headers_saved_at: i64,
@@ -56,12 +58,13 @@ pub(crate) struct Parts {
     pub dir: PathBuf,
     pub limits: Limits,
     pub sequence: Sequence,
+    pub anchor: Anchor,
     pub lock: File,
 }
 
 impl Writer {
     pub(crate) fn new(parts: Parts) -> Self {
-        let Parts { conn, sealer, shared, dir, limits, sequence, lock } = parts;
+        let Parts { conn, sealer, shared, dir, limits, sequence, anchor, lock } = parts;
         Writer {
             conn,
             sealer,
@@ -69,6 +72,7 @@ impl Writer {
             dir,
             limits,
             sequence,
+            anchor,
             wal_pages: 0,
             headers_saved_at: 0,
             events_dropped: Arc::default(),

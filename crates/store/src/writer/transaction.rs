@@ -52,7 +52,7 @@ impl Writer {
         durability: Durability,
         work: impl FnOnce(&Session<'_>, &mut Effects) -> Result<T>,
     ) -> Result<T> {
-        let result = self.set_durability(durability).and_then(|()| self.attempt(work));
+        let result = self.set_durability(durability).and_then(|()| self.attempt(durability, work));
         // Falls back to the safe side: a failed reset leaves FULL on.
         let reset =
             if durability == Durability::Power { self.set_durability(Durability::Process) } else { Ok(()) };
@@ -63,8 +63,12 @@ impl Writer {
         Ok(value)
     }
 
-    fn attempt<T>(&self, work: impl FnOnce(&Session<'_>, &mut Effects) -> Result<T>) -> Result<(T, u64)> {
-        let result = self.begin_work_commit(work);
+    fn attempt<T>(
+        &self,
+        durability: Durability,
+        work: impl FnOnce(&Session<'_>, &mut Effects) -> Result<T>,
+    ) -> Result<(T, u64)> {
+        let result = self.begin_work_commit(durability, work);
         if result.is_err() && !self.conn.is_autocommit() {
             self.conn.execute_batch("ROLLBACK")?;
         }
@@ -73,9 +77,13 @@ impl Writer {
 
     fn begin_work_commit<T>(
         &self,
+        durability: Durability,
         work: impl FnOnce(&Session<'_>, &mut Effects) -> Result<T>,
     ) -> Result<(T, u64)> {
         let mut effects = Effects::default();
+        if durability == Durability::Power {
+            self.anchor.check()?;
+        }
         self.conn.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
         let session =
             Session { conn: &self.conn, sealer: &self.sealer, shared: &self.shared, limits: &self.limits };

@@ -147,3 +147,30 @@ fn fetched_objects_that_are_needed_make_no_room() {
     let held = |n| store.reader.fetched(&resource, &fetched(n).key, "", None).unwrap().is_some();
     assert_eq!([0, 1, 99].map(held), [true, false, true], "the oldest stays, because it is needed");
 }
+
+/// A write into a file that nobody will find again is no write: it is refused, reads go on, and the next start begins
+/// with what is there.
+#[test]
+fn a_file_that_was_taken_away_takes_no_writes() {
+    for taken in ["store.db", "store.db-wal"] {
+        let work = tempfile::tempdir().unwrap();
+        let mut store = open(work.path());
+        let id = replace(&mut store.writer, "pods", 1, &[row("a", "x", 1, "before")]);
+        store.writer.journal_put(&[entry("slot", "body")]).unwrap();
+        let file = find(work.path(), taken).unwrap();
+        fs::rename(&file, work.path().join("elsewhere")).unwrap();
+        let refused = store.writer.journal_put(&[entry("slot", "newer")]).unwrap_err();
+        assert_eq!(refused.reason(), "Moved", "{taken}");
+        assert_eq!(list(&store.reader, id).1.len(), 1, "reads go on");
+        fs::rename(work.path().join("elsewhere"), &file).unwrap();
+        store.writer.journal_put(&[entry("slot", "newer")]).unwrap();
+    }
+}
+
+fn find(folder: &Path, name: &str) -> Option<std::path::PathBuf> {
+    let entries = fs::read_dir(folder).ok()?.flatten().map(|e| e.path());
+    entries.into_iter().find_map(|path| match path.is_dir() {
+        true => find(&path, name),
+        false => path.ends_with(name).then_some(path),
+    })
+}
