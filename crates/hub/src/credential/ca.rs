@@ -92,7 +92,11 @@ fn ca_params() -> Result<CertificateParams, rcgen::Error> {
 fn leaf_params(names: &[String]) -> Result<CertificateParams, rcgen::Error> {
     let all = SERVICE_NAMES.iter().map(|n| (*n).to_owned()).chain(names.iter().cloned());
     let mut params = CertificateParams::new(all.collect::<Vec<_>>())?;
-    params.distinguished_name.push(DnType::CommonName, "yurthub");
+    // Not the CA's own name: OpenSSL takes a certificate whose subject is its issuer for a self-signed one, and with it
+    // curl, Python and Node.js refuse it. The key's identifier is what Python's strict mode asks for (RFC 5280 4.2.1.1).
+    params.distinguished_name.push(DnType::CommonName, "yurthub serving");
+    params.use_authority_key_identifier_extension = true;
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     for_ever(&mut params);
     Ok(params)
@@ -134,4 +138,33 @@ pub fn serving_names(bind: &[IpAddr], node_name: &str, extra: &[String]) -> Vec<
     names.sort();
     names.dedup();
     names
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use x509_parser::extensions::ParsedExtension;
+    use x509_parser::prelude::{FromDer, X509Certificate};
+
+    #[test]
+    fn the_serving_certificate_is_nobodys_own() {
+        let dir = tempfile::tempdir().unwrap();
+        let serving = serving_certificate(dir.path(), &["edge-1".to_owned()]).unwrap();
+        let (_, leaf) = X509Certificate::from_der(&serving.chain[0]).unwrap();
+        let ca = fs::read(dir.path().join("ca.crt")).unwrap();
+        let (_, pem) = x509_parser::pem::parse_x509_pem(&ca).unwrap();
+        let ca = pem.parse_x509().unwrap();
+        assert_eq!(leaf.issuer(), ca.subject());
+        assert_ne!(leaf.subject(), leaf.issuer(), "OpenSSL would take it for self-signed");
+        let key_of = |certificate: &X509Certificate<'_>| {
+            certificate.extensions().iter().find_map(|e| match e.parsed_extension() {
+                ParsedExtension::AuthorityKeyIdentifier(id) => {
+                    id.key_identifier.as_ref().map(|k| k.0.to_vec())
+                }
+                ParsedExtension::SubjectKeyIdentifier(id) => Some(id.0.to_vec()),
+                _ => None,
+            })
+        };
+        assert!(key_of(&leaf).is_some() && key_of(&leaf) == key_of(&ca));
+    }
 }
