@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 
 use serde_json::json;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tracing_subscriber::filter::Targets;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use yurt_store::{OpenReport, Options, SealKey, StoreError};
@@ -82,6 +82,11 @@ fn wrong_setting(what: impl std::fmt::Display) -> ExitCode {
 }
 
 fn log_to_stderr(filter: &str) -> Result<(), String> {
+    let level = |word: &&str| word.parse::<LevelFilter>().is_err() && !word.contains('=');
+    if let Some(word) = filter.split(',').find(level) {
+        // It would be read as the name of a part of the program, and nothing else would be logged.
+        return Err(format!("{word:?} is none of off, error, warn, info, debug, trace"));
+    }
     let levels: Targets = filter.parse().map_err(|e| format!("{filter:?}: {e}"))?;
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(false);
     tracing_subscriber::registry().with(lines.log_internal_errors(false)).with(levels).init();

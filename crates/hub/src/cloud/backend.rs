@@ -50,6 +50,9 @@ impl ServerAddress {
             return Err(format!("{url:?} has something else than a host and a port"));
         }
         let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+        if port == 0 || url.contains('#') || ServerName::try_from(host.as_str()).is_err() {
+            return Err(format!("{url:?} names no server that a certificate could name"));
+        }
         Ok(ServerAddress { host, port })
     }
 

@@ -23,7 +23,7 @@ async fn refused(args: &[&str]) -> String {
 
 #[tokio::test]
 async fn a_wrong_flag_is_named_in_one_line() {
-    let cases: [(&[&str], &str); 21] = [
+    let cases: [(&[&str], &str); 25] = [
         (&[], "server-addr"),
         (&["--server-addr=https://a"], "node-name"),
         (&["--server-addr=https://a", "--node-name="], "node-name"),
@@ -50,6 +50,10 @@ async fn a_wrong_flag_is_named_in_one_line() {
             "hub-cert-sans: \"not ok\"",
         ),
         (&["--log=warn,x=loud", "--server-addr=https://a", "--node-name=n"], "log"),
+        (&["--log=verbose", "--server-addr=https://a", "--node-name=n"], "log: \"verbose\""),
+        (&["--server-addr=https://a:0", "--node-name=n"], "server-addr: \"https://a:0\""),
+        (&["--server-addr=https://1.2.3.4.5", "--node-name=n"], "server-addr: \"https://1.2.3.4.5\""),
+        (&["--server-addr=https://-a", "--node-name=n"], "server-addr: \"https://-a\""),
         (&["--config=/no/such/file.yaml"], "/no/such/file.yaml"),
     ];
     for (args, named) in cases {
