@@ -19,6 +19,8 @@ use crate::respond::{self, Body, Reason};
 
 /// The largest document that is remembered, in bytes: OpenAPI v2 of a large cluster is some 10 MB.
 pub(super) const MAX_DOCUMENT: usize = 32 << 20;
+/// The longest `Accept` for which an answer is remembered, in bytes: kubectl's have some 300.
+const MAX_ACCEPT: usize = 1024;
 /// No first byte by then: the remembered one will do.
 const BOUND: Duration = Duration::from_millis(1800);
 
@@ -48,13 +50,16 @@ impl Pipeline {
         asked: Asked,
         answer: Response<crate::cloud::Received>,
     ) -> Response<Body> {
-        if answer.status() != StatusCode::OK {
+        let accept = text(&asked.parts.headers, header::ACCEPT).unwrap_or("*/*").to_owned();
+        // What nobody could read offline is not kept either, so that no stranger fills the store.
+        let kept = asked.caller != Caller::Anonymous && accept.len() <= MAX_ACCEPT;
+        if answer.status() != StatusCode::OK || !kept {
             return self.pass_on(&asked, answer).await;
         }
         let value = |name| text(answer.headers(), name).map(str::to_owned);
         let document = Document {
             path: path_of(&asked),
-            accept: text(&asked.parts.headers, header::ACCEPT).unwrap_or("*/*").to_owned(),
+            accept,
             status: answer.status().as_u16(),
             content_type: value(header::CONTENT_TYPE).unwrap_or_default(),
             etag: value(header::ETAG),
@@ -120,12 +125,10 @@ impl Cache {
                 if let Some(best) = preferred(r.documents_for(&path)?, &accept) {
                     return Ok(Some(best));
                 }
-                if path == bare {
-                    return made(r, &bare, &accept);
+                if let Some(made) = made(r, &bare, &accept)? {
+                    return Ok(Some(made));
                 }
-                let hashed = bare.starts_with(OPENAPI);
-                let of_any_hash = if hashed { r.documents_under(&bare)? } else { Vec::new() };
-                Ok(preferred(of_any_hash, &accept))
+                Ok(preferred(r.documents_under(&bare)?, &accept))
             })
             .await
     }
@@ -195,11 +198,12 @@ fn answer(asked: &Asked, document: Document, reason: Reason) -> Response<Body> {
     response
 }
 
+/// The place of a document: its path, and the hash that an OpenAPI document is asked for under. What else a query says is
+/// not about the document: client-go adds its `timeout` to each of these requests.
 fn path_of(asked: &Asked) -> String {
-    match asked.info.query.as_str() {
-        "" => asked.info.path.clone(),
-        query => format!("{}?{query}", asked.info.path),
-    }
+    let (path, query) = (asked.info.path.as_str(), asked.info.query.as_str());
+    let hash = query.split('&').find(|part| path.starts_with(OPENAPI) && part.starts_with("hash="));
+    hash.map_or_else(|| path.to_owned(), |hash| format!("{path}?{hash}"))
 }
 
 #[cfg(test)]

@@ -97,7 +97,8 @@ async fn a_client_can_begin_offline() {
             }
         }
         for (path, direct) in plain.iter().zip(&direct) {
-            let held = ann.get_as(path, JSON).await.unwrap().expect(200).json();
+            // client-go says how long it waits.
+            let held = ann.get_as(&format!("{path}?timeout=32s"), JSON).await.unwrap().expect(200).json();
             for (key, value) in direct.as_object().unwrap() {
                 if key != "serverAddressByClientCIDRs" {
                     assert_eq!(&held[key], value, "{path}");
