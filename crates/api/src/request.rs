@@ -115,7 +115,7 @@ pub struct ResourceRequest {
     pub options: Options,
 }
 
-/// The query parameters of reads.
+/// The query parameters of reads, and what says of a write that it is none.
 ///
 /// Selectors and the parameters of lists are read for list, watch and deletecollection only; on the other
 /// verbs the API passes over them.
@@ -141,6 +141,8 @@ pub struct Options {
     pub send_initial_events: Option<bool>,
     /// `timeoutSeconds`; `None` = not given, or not above 0.
     pub timeout_seconds: Option<u64>,
+    /// `dryRun`: nothing of it is to be stored.
+    pub dry_run: bool,
 }
 
 impl RequestInfo {
@@ -269,8 +271,9 @@ impl Options {
     fn read(verb: Verb, query: &Query<'_>) -> Result<Self, BadRequest> {
         let text = |key| Ok::<_, BadRequest>(query.get(key)?.filter(|v| !v.is_empty()).map(str::to_owned));
         let resource_version = text("resourceVersion")?;
+        let dry_run = text("dryRun")?.is_some();
         if !verb.selects() {
-            return Ok(Options { resource_version, ..Options::default() });
+            return Ok(Options { resource_version, dry_run, ..Options::default() });
         }
         Ok(Options {
             label_selector: LabelSelector::parse(query.get("labelSelector")?.unwrap_or(""))?,
@@ -283,6 +286,7 @@ impl Options {
             allow_bookmarks: truth(query.get("allowWatchBookmarks")?).unwrap_or(false),
             send_initial_events: truth(query.get("sendInitialEvents")?),
             timeout_seconds: number(query, "timeoutSeconds")?,
+            dry_run,
         })
     }
 }

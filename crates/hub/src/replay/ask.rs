@@ -82,10 +82,11 @@ impl Replay {
         let code = answer.status();
         let body = whole(answer).await?;
         match serde_json::from_slice(&body) {
-            Ok(value) => Ok((code, value)),
-            // What an apiserver says of an API that it does not serve: "404 page not found".
-            Err(_) if code == StatusCode::NOT_FOUND => Ok((code, Value::Null)),
+            Ok(value) if is_of_the_api(code, &value) => Ok((code, value)),
+            // What an apiserver says of an API that it does not serve (Go's `http.NotFound`).
+            Err(_) if code == StatusCode::NOT_FOUND && is_no_api(&body) => Ok((code, Value::Null)),
             // Something between the node and the cloud does not like this request; it may like others.
+            Ok(_) => Err(Halt::Busy(format!("{code}, but not from the cloud"))),
             Err(_) if code.is_client_error() => Err(Halt::Busy(format!("{code}, but not from the cloud"))),
             Err(_) => Err(Halt::Link(format!("{code}, but not the Kubernetes API"))),
         }
@@ -121,6 +122,19 @@ pub(super) fn is_not_found(code: StatusCode, answer: &Value) -> bool {
 /// A field of a JSON object as text, empty when there is none.
 pub(super) fn text<'a>(object: &'a Value, at: &str) -> &'a str {
     object.pointer(at).and_then(Value::as_str).unwrap_or_default()
+}
+
+/// Whether this JSON is an apiserver's: an object that says its kind, and that is a Status unless all went well. What
+/// stands between may speak JSON, too, and must not be taken for the word that an object is gone.
+fn is_of_the_api(code: StatusCode, answer: &Value) -> bool {
+    match text(answer, "/kind") {
+        "" => false,
+        kind => code.is_success() || kind == "Status",
+    }
+}
+
+fn is_no_api(body: &[u8]) -> bool {
+    matches!(body.trim_ascii(), b"" | b"404 page not found")
 }
 
 fn request(method: Method, path: &str, body: Option<&Value>) -> Result<Request<Full<Bytes>>, Halt> {

@@ -50,13 +50,20 @@ impl Replay {
         let status = plan::status_patch(&kind, &written.base, &written.object, &cloud);
         let main = plan::main_patch(&kind, &written.base, &written.object);
         let mut now = cloud.clone();
-        for (path, patch) in [(format!("{path}/status"), status), (path, main)] {
+        let of_status = format!("{path}/status");
+        // What a node says of its pods beside their status it says there, too: it may not patch a pod.
+        let path = if entry.resource.is("", "pods") { of_status.clone() } else { path };
+        for (path, patch) in [(of_status, status), (path, main)] {
             let Some(patch) = patch else { continue };
             // A patch carries the uid: it never reaches a newer object of the same name.
             let patch = plan::for_uid(patch, &entry.uid);
             let (code, answer) = self.push_one(Method::PATCH, &path, Some(&patch)).await?;
             match code {
                 _ if code.is_success() => now = answer,
+                // The object has changed or gone since it was read: the next look says which.
+                StatusCode::CONFLICT | StatusCode::NOT_FOUND => {
+                    return Err(Halt::Busy(format!("{code}: {}", text(&answer, "/message"))));
+                }
                 _ => {
                     return Ok(Outcome::Conflict(
                         format!("the cloud answers {code}: {}", text(&answer, "/message")),

@@ -34,7 +34,8 @@ impl Pipeline {
     /// Whether an earlier write to the same object has still to be pushed: they must not overtake each other.
     fn waits_in_journal(&self, asked: &Asked) -> bool {
         let pending = |r: &yurt_api::request::ResourceRequest| {
-            r.object_key().is_some_and(|key| self.cache.overlay.is_pending(&r.resource, &key))
+            let key = r.object_key().filter(|_| !r.options.dry_run);
+            key.is_some_and(|key| self.cache.overlay.is_pending(&r.resource, &key))
         };
         asked.caller == Caller::Node && asked.resource().is_some_and(pending)
     }
@@ -90,7 +91,8 @@ impl Pipeline {
     /// Into the journal.
     async fn write_local(&self, asked: &Asked, body: &Bytes) -> Response<Body> {
         let Some(request) = asked.resource() else { return asked.refuse(Reason::CloudOnly, "no resource") };
-        let content_type = text(&asked.parts.headers, header::CONTENT_TYPE).unwrap_or("application/json");
+        let content_type = text(&asked.parts.headers, header::CONTENT_TYPE).filter(|t| !t.is_empty());
+        let content_type = content_type.unwrap_or("application/json");
         let (cache, request, body) = (Arc::clone(&self.cache), request.clone(), body.clone());
         let content_type = content_type.to_owned();
         // A client that goes away in the middle leaves no write that is in the journal and in no view.

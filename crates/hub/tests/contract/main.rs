@@ -8,6 +8,7 @@ mod bed;
 mod bounds;
 mod brownout;
 mod combinations;
+mod conditions;
 mod documents;
 mod edges;
 mod endpoints;

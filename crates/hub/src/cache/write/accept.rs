@@ -67,10 +67,19 @@ impl From<Mismatch> for Refused {
             Mismatch::Conflict(why) => {
                 Refused::Final(409, "Conflict", format!("the object has been modified: {why}"))
             }
-            Mismatch::Patch(code, why) => {
-                Refused::Final(code, if code == 422 { "Invalid" } else { "BadRequest" }, why)
-            }
+            Mismatch::Forbidden(why) => Refused::Final(403, "Forbidden", why),
+            Mismatch::Patch(code, why) => Refused::Final(code, reason_of(code), why),
         }
+    }
+}
+
+/// The reason that the apiserver has for a patch that it does not take (`k8s.io/apimachinery/pkg/api/errors`).
+fn reason_of(code: u16) -> &'static str {
+    match code {
+        413 => "RequestEntityTooLarge",
+        415 => "UnsupportedMediaType",
+        422 => "Invalid",
+        _ => "BadRequest",
     }
 }
 
@@ -91,6 +100,9 @@ impl Cache {
     /// Takes a write of the node, or says why not.
     pub async fn write(&self, write: LocalWrite<'_>) -> Result<Accepted, Refused> {
         let _one_at_a_time = self.overlay.gate.lock().await;
+        if is_trial(&write)? {
+            return Err(Refused::Later(Reason::CloudOnly, "only the cloud can try a write".to_owned()));
+        }
         match right(write.request, &self.node_name) {
             Right::Lease => self.lease(&write).await,
             Right::Modify { status } => self.modify(&write, status).await,
@@ -156,14 +168,14 @@ impl Cache {
             (Verb::Update, Err(Refused::Later(Reason::NotHeld, _))) => None,
             (_, current) => Some(current?.1),
         };
-        let key = match write.request.verb {
-            Verb::Create => ObjectKey::new(LEASES, &self.node_name),
-            _ => named(write.request)?,
-        };
+        let key = ObjectKey::new(LEASES, &self.node_name);
         let mut object = match &held {
             Some(current) => apply(write, &kind, current, &body, false)?,
             None => new_object(&kind, &body, Some(LEASES))?,
         };
+        if object.pointer("/metadata/name").and_then(Value::as_str) != Some(&self.node_name) {
+            return Err(Refused::Later(Reason::CloudOnly, "the lease is another node's".to_owned()));
+        }
         if let (None, Some(uid)) = (&held, body.pointer("/metadata/uid").filter(|u| u.is_string())) {
             object["metadata"]["uid"] = uid.clone();
         }
@@ -237,22 +249,14 @@ impl Cache {
     async fn delete_pod(&self, write: &LocalWrite<'_>) -> Result<Accepted, Refused> {
         let request = write.request;
         let key = named(request)?;
-        let options = TypeMeta::new("v1", "DeleteOptions");
-        let body = if write.body.is_empty() { Value::Null } else { parse(write, &options)? };
+        let body = delete_options(write)?;
         let (kind, current) = self.current(request).await?;
         if !object::runs_on(&current, &self.node_name) || body.get("gracePeriodSeconds") != Some(&json!(0)) {
             let why = "only the node's own pods can be deleted offline, with no grace period";
             return Err(Refused::Later(Reason::CloudOnly, why.to_owned()));
         }
+        object::preconditions(&body, &current).map_err(|why| Refused::Final(409, "Conflict", why))?;
         let uid = uid_of(&current).to_owned();
-        let wanted = body.pointer("/preconditions/uid").and_then(Value::as_str);
-        if wanted.is_some_and(|w| w != uid) {
-            let why = format!(
-                "Precondition failed: UID in precondition: {}, UID in object meta: {uid}",
-                wanted.unwrap_or_default()
-            );
-            return Err(Refused::Final(409, "Conflict", why));
-        }
         let base =
             self.overlay.get(&request.resource, &key).map_or_else(|| current.clone(), |l| l.written.base);
         let written = Written { kind: (&kind).into(), base, object: Value::Null, patch: Value::Null };
@@ -267,6 +271,11 @@ impl Cache {
         let body = parse(write, &kind)?;
         if write.request.verb == Verb::Create {
             let mut object = new_object(&kind, &body, write.request.namespace.as_deref())?;
+            let text = |at: &str| object.pointer(at).and_then(Value::as_str).unwrap_or_default();
+            let key = ObjectKey::new(text("/metadata/namespace"), text("/metadata/name"));
+            if self.overlay.get(resource, &key).is_some() {
+                return Err(exists(resource, &key.name));
+            }
             return self.keep_event(resource, kind, Value::Null, &mut object, 201).await;
         }
         let key = named(write.request)?;
@@ -387,19 +396,45 @@ pub(super) fn bad(error: impl std::fmt::Display) -> Refused {
 /// The body as JSON: a patch as it is, an object converted when it came in protobuf.
 fn parse(write: &LocalWrite<'_>, kind: &TypeMeta) -> Result<Value, Refused> {
     if write.request.verb == Verb::Patch {
-        return serde_json::from_slice(write.body).map_err(bad);
+        return match PatchType::of_content_type(write.content_type) {
+            None | Some(PatchType::Apply) => Err(unsupported(write.content_type)),
+            Some(_) => serde_json::from_slice(write.body).map_err(bad),
+        };
     }
-    let encoding = Representation::of_content_type(write.content_type).map_or(Encoding::Json, |r| r.encoding);
-    match encoding {
+    let form = Representation::of_content_type(write.content_type);
+    match form.map(|r| r.encoding).ok_or_else(|| unsupported(write.content_type))? {
         Encoding::Json => serde_json::from_slice(write.body).map_err(bad),
         Encoding::Protobuf => {
-            let said = yurt_api::object::type_meta(encoding, write.body).map_err(bad)?;
+            let said = yurt_api::object::type_meta(Encoding::Protobuf, write.body).map_err(bad)?;
             let kind = if proto::knows(&said) { &said } else { kind };
-            let item = yurt_api::object::to_item(encoding, write.body).map_err(bad)?;
+            let item = yurt_api::object::to_item(Encoding::Protobuf, write.body).map_err(bad)?;
             let json = proto::to_json(kind, &item).map_err(bad)?;
             serde_json::from_slice(&json).map_err(bad)
         }
     }
+}
+
+/// YAML, CBOR and server-side apply are the cloud's to read.
+fn unsupported(content_type: &str) -> Refused {
+    let why = format!("{content_type:?} cannot be read while the cloud is away");
+    Refused::Final(415, "UnsupportedMediaType", why)
+}
+
+/// What a deletion is asked for with; null without a body.
+fn delete_options(write: &LocalWrite<'_>) -> Result<Value, Refused> {
+    match write.body.is_empty() {
+        true => Ok(Value::Null),
+        false => parse(write, &TypeMeta::new("v1", "DeleteOptions")),
+    }
+}
+
+/// Whether a write is only to be tried (`dryRun` in the query, of a deletion also in the body): what admission would make
+/// of it is for the cloud to say, and nothing of it may be kept.
+fn is_trial(write: &LocalWrite<'_>) -> Result<bool, Refused> {
+    let deletes = matches!(write.request.verb, Verb::Delete | Verb::DeleteCollection);
+    let options = if deletes { delete_options(write)? } else { Value::Null };
+    let said = options.get("dryRun").and_then(Value::as_array).is_some_and(|said| !said.is_empty());
+    Ok(said || write.request.options.dry_run)
 }
 
 fn apply(
@@ -412,10 +447,7 @@ fn apply(
     let change = match write.request.verb {
         Verb::Patch => {
             let how = PatchType::of_content_type(write.content_type);
-            let how = how.ok_or_else(|| {
-                Refused::Final(415, "UnsupportedMediaType", format!("{:?} is no patch", write.content_type))
-            })?;
-            Change::Patch(how, body)
+            Change::Patch(how.ok_or_else(|| unsupported(write.content_type))?, body)
         }
         _ => Change::Replace(body),
     };

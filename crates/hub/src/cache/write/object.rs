@@ -19,6 +19,8 @@ pub enum Mismatch {
     Bad(String),
     /// It is about another object, or about another version of it.
     Conflict(String),
+    /// The cloud would refuse it to a node.
+    Forbidden(String),
     /// The patch cannot be applied: the code and words of the apiserver.
     Patch(u16, String),
 }
@@ -49,6 +51,7 @@ pub fn changed(
             object.clone()
         }
     };
+    same_place(current, &after)?;
     let Some(fields) = after.as_object_mut() else {
         return Err(Mismatch::Bad("the result is not an object".to_owned()));
     };
@@ -57,11 +60,27 @@ pub fn changed(
     }
     let metadata = fields.get_mut("metadata").and_then(Value::as_object_mut);
     let metadata = metadata.ok_or_else(|| Mismatch::Bad("metadata is not an object".to_owned()))?;
+    let held = current.get("metadata").unwrap_or(&Value::Null);
     for field in IDENTITY {
-        keep(metadata, current.get("metadata").unwrap_or(&Value::Null), field);
+        keep(metadata, held, field);
+    }
+    if status && kind.kind == "Pod" {
+        pod_status(metadata, held)?;
     }
     shaped(kind, &after)?;
     Ok(after)
+}
+
+/// What the status of a pod never changes of the pod (`pkg/registry/core/pod/strategy.go`), and what a node may not change
+/// with it (`plugin/pkg/admission/noderestriction/admission.go`).
+fn pod_status(metadata: &mut Map<String, Value>, held: &Value) -> Result<(), Mismatch> {
+    keep(metadata, held, "ownerReferences");
+    let labels = |of: Option<&Value>| of.and_then(Value::as_object).cloned().unwrap_or_default();
+    if labels(metadata.get("labels")) != labels(held.get("labels")) {
+        let why = "a node cannot update labels through the status of a pod";
+        return Err(Mismatch::Forbidden(why.to_owned()));
+    }
+    Ok(())
 }
 
 /// An object of a built-in kind has the fields of the kind, as the apiserver would read them: what is kept must be
@@ -93,6 +112,41 @@ fn same_object(current: &Value, change: &Value) -> Result<(), Mismatch> {
                 held.unwrap_or("missing"),
                 wanted.unwrap_or_default()
             )));
+        }
+    }
+    Ok(())
+}
+
+/// What a change makes of an object is still that object (`checkName` of
+/// `k8s.io/apiserver/pkg/endpoints/handlers/rest.go`, and its decoder for the kind).
+fn same_place(current: &Value, after: &Value) -> Result<(), Mismatch> {
+    let places = [
+        ("/kind", "kind", "kind of the request"),
+        ("/apiVersion", "apiVersion", "apiVersion of the request"),
+        ("/metadata/name", "name", "name on the URL"),
+        ("/metadata/namespace", "namespace", "namespace on the request"),
+    ];
+    for (at, field, place) in places {
+        let text = |object: &Value| object.pointer(at)?.as_str().filter(|t| !t.is_empty()).map(str::to_owned);
+        if let (Some(held), Some(said)) = (text(current), text(after))
+            && held != said
+        {
+            let why = format!("the {field} of the object ({said}) does not match the {place} ({held})");
+            return Err(Mismatch::Bad(why));
+        }
+    }
+    Ok(())
+}
+
+/// Whether a deletion is for this object as it is (`k8s.io/apiserver/pkg/storage.Preconditions`); the error is why not.
+pub fn preconditions(options: &Value, object: &Value) -> Result<(), String> {
+    for (field, name) in [("uid", "UID"), ("resourceVersion", "ResourceVersion")] {
+        let wanted = options.pointer(&format!("/preconditions/{field}")).and_then(Value::as_str);
+        let held = object.pointer(&format!("/metadata/{field}")).and_then(Value::as_str).unwrap_or_default();
+        if let Some(wanted) = wanted.filter(|wanted| *wanted != held) {
+            return Err(format!(
+                "Precondition failed: {name} in precondition: {wanted}, {name} in object meta: {held}"
+            ));
         }
     }
     Ok(())
@@ -147,7 +201,7 @@ mod tests {
     fn a_status_patch_changes_the_status_and_nothing_else() {
         let after = patched(
             json!({
-                "metadata": {"uid": "u1", "name": "b"},
+                "metadata": {"uid": "u1", "name": "a"},
                 "spec": {"nodeName": "other"},
                 "status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}
             }),
@@ -173,6 +227,21 @@ mod tests {
         for metadata in [json!({"uid": "u2"}), json!({"uid": "u1", "resourceVersion": "6"})] {
             let refused = patched(json!({"metadata": metadata, "status": {}}), true);
             assert!(matches!(refused, Err(Mismatch::Conflict(_))), "{refused:?}");
+        }
+    }
+
+    #[test]
+    fn a_change_makes_no_other_object() {
+        for (field, value) in [
+            ("kind", json!("Node")),
+            ("apiVersion", json!("v2")),
+            ("metadata", json!({"name": "b"})),
+            ("metadata", json!({"name": "a", "namespace": "e"})),
+        ] {
+            for status in [true, false] {
+                let refused = patched(json!({field: value}), status);
+                assert!(matches!(refused, Err(Mismatch::Bad(_))), "{field}: {refused:?}");
+            }
         }
     }
 
