@@ -73,7 +73,10 @@ impl Writer {
         let Some(request) = request(write, now.unix) else { return Outcome::Settled };
         let answer = tokio::time::timeout(PATIENCE, self.context.client.request_text(request)).await;
         let (outcome, result) = match answer {
-            Ok(Ok(_)) => (Outcome::Settled, "done".to_owned()),
+            Ok(Ok(_)) => {
+                tell(write);
+                (Outcome::Settled, "done".to_owned())
+            }
             Ok(Err(error)) => self.judge(write, &error),
             Err(_) => (Outcome::Failed, "no-answer".to_owned()),
         };
@@ -99,6 +102,15 @@ impl Writer {
         }
         tracing::warn!(target = ?write.target, code, why = status.message, "a write was refused");
         (Outcome::Failed, code.to_string())
+    }
+}
+
+/// What is told to the cluster stands in the log, too.
+fn tell(write: &Write) {
+    if matches!(write.target, Target::Event(..)) {
+        let text = |path: &str| write.body.pointer(path).and_then(Value::as_str).unwrap_or_default();
+        let (about, reason) = (text("/involvedObject/name"), text("/reason"));
+        tracing::info!(about, reason, message = text("/message"), "told");
     }
 }
 
