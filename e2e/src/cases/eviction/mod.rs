@@ -11,6 +11,7 @@ mod group;
 mod judge;
 pub mod kubelet;
 mod objects;
+mod people;
 mod plan;
 mod record;
 mod rows;

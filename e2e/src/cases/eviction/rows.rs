@@ -2,6 +2,7 @@
 //! They share one outage.
 
 use super::objects::{self, AUTONOMY, BEHAVIOUR, GROUP, NAMESPACE, NodeSpec, path};
+use super::people;
 use super::plan::{GRACE, SHORT, SLACK, TOLERATION};
 use super::stage::Stage;
 use crate::client::Request;
@@ -27,12 +28,12 @@ const POOL: &str = "rows-pool";
 /// How long its guard protects it.
 const POOL_MAXIMUM: Duration = SHORT;
 /// The period of pod-gc (pkg/controller/podgc, `gcCheckPeriod`).
-const POD_GC: Duration = Duration::from_secs(20);
+pub const POD_GC: Duration = Duration::from_secs(20);
 /// Marks hold whole seconds.
 const ROUNDING: Duration = Duration::from_secs(1);
 
 /// The nodes of the rows: name, autonomy.
-const NODES: [(&str, Option<&str>); 11] = [
+const NODES: [(&str, Option<&str>); 16] = [
     ("plain", None),
     ("switched-on", None),
     ("unparsable", Some("soon")),
@@ -42,6 +43,11 @@ const NODES: [(&str, Option<&str>); 11] = [
     ("rolling-well", None),
     ("unready-well", Some("24h")),
     ("crashing", Some("24h")),
+    ("drained", Some("24h")),
+    ("forced", Some("24h")),
+    ("removed", Some("24h")),
+    ("shortened", Some("24h")),
+    ("cni", Some("24h")),
     ("pool-0", None),
     ("pool-1", None),
 ];
@@ -55,13 +61,17 @@ pub fn run(stage: &Stage, wave: &str) -> Result<Vec<Row>> {
     let since = Instant::now();
     let tainted = stage.tainted(&silent, GRACE + SLACK)?;
     act(stage)?;
+    people::act(stage)?;
     stage.wait_until(tainted + TOLERATION + MARGIN);
     let mut rows = look(stage);
+    rows.extend(people::look(stage));
     let beyond =
         row("a pool that stays cut beyond its maximum", "kept, emptied after 40 s", emptied(stage, since));
     rows.push(beyond);
-    stage.fleet.answer(silent);
+    // A node that was removed says nothing any more.
+    stage.fleet.answer(silent.into_iter().filter(|name| *name != node("removed")));
     rows.push(row("autonomy switched on in mid-outage", "kept, the same pod ready after it", home(stage)));
+    rows.extend(people::look_afterwards(stage));
     Ok(rows)
 }
 
@@ -74,6 +84,7 @@ fn set_up(stage: &Stage, wave: &str) -> Result<()> {
         autonomy: autonomy.map(str::to_string),
     });
     stage.create_nodes(&nodes)?;
+    people::prepare(stage)?;
     let maximum = format!("{}s", POOL_MAXIMUM.as_secs());
     stage.create_pool(POOL, &json!({"guard": {"maxDuration": maximum}}))?;
     let mut objects = vec![(path("apps/v1", "deployments"), objects::deployment(&group("rolling"), 1))];
@@ -139,7 +150,7 @@ fn look(stage: &Stage) -> Vec<Row> {
     ]
 }
 
-fn row(name: &'static str, expected: &'static str, got: Result<()>) -> Row {
+pub fn row(name: &'static str, expected: &'static str, got: Result<()>) -> Row {
     Row { name, expected, got }
 }
 
@@ -159,7 +170,7 @@ fn ended(stage: &Stage) -> Result<()> {
 }
 
 /// When the deletion of the one pod of a group was seen.
-fn deletion(stage: &Stage, name: &str, limit: Duration) -> Result<Instant> {
+pub fn deletion(stage: &Stage, name: &str, limit: Duration) -> Result<Instant> {
     stage.expect("its deletion", limit, |stage| {
         let record = stage.fleet.record();
         let group = group(name);
@@ -236,18 +247,18 @@ fn only_pod(stage: &Stage, name: &str) -> Result<super::record::Seen> {
     Ok(seen.clone())
 }
 
-fn is(met: bool, what: &str) -> Result<()> {
+pub fn is(met: bool, what: &str) -> Result<()> {
     if met { Ok(()) } else { bail!("it is not {what}") }
 }
 
-fn node(name: &str) -> String {
+pub fn node(name: &str) -> String {
     format!("rows-{name}")
 }
 
-fn group(name: &str) -> String {
+pub fn group(name: &str) -> String {
     format!("rows-{name}")
 }
 
-fn pod_path(name: &str) -> String {
+pub fn pod_path(name: &str) -> String {
     format!("/api/v1/namespaces/{NAMESPACE}/pods/{}", group(name))
 }
