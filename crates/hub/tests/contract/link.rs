@@ -245,6 +245,25 @@ async fn a_reset_is_not_an_outage() {
     until_link(&cluster, "Online").await;
 }
 
+/// A kind that is gone (its definition was deleted) is the cloud's own word: whoever still asks for it does not make the
+/// link doubtful.
+#[tokio::test]
+async fn a_kind_that_is_gone_is_no_doubt_about_the_link() {
+    let (cluster, client) = held().await;
+    let (_, _stream) = informer(&client, MAPS, JSON).await;
+    until_collection(&cluster, &["configmaps"], "live").await;
+    let since = status(&cluster).await["connectivity"].clone();
+    cluster.api.fault(Fault::Fail(404, "NotFound"), |_, path| path.contains("/configmaps"));
+    let before = cluster.api.audit().count(|e| e.path == MAPS);
+    cluster.api.end_watches();
+    eventually("it was asked for again and again", async || {
+        cluster.api.audit().count(|e| e.path == MAPS) >= before + 3
+    })
+    .await;
+    let now = status(&cluster).await["connectivity"].clone();
+    assert_eq!((&now["state"], &now["since"]), (&since["state"], &since["since"]));
+}
+
 /// Scenario 13: streams stay, nothing is listed anew, nothing is left over.
 #[tokio::test]
 async fn a_flapping_link_leaves_everything_as_it_was() {

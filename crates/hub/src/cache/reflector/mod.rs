@@ -440,8 +440,11 @@ impl Reflector {
             }
             // It is there, and asks for patience.
             StatusCode::TOO_MANY_REQUESTS => Err(Stop::Event(Event::Later(retry_after(&answer)))),
-            _ => {
-                self.cache.cloud.signal().report(LinkEvent::Doubtful);
+            code => {
+                // A kind whose definition was deleted is the cloud's own word, and no sign of a failing link.
+                if code != StatusCode::NOT_FOUND || !self.is_kubernetes(&answer) {
+                    self.cache.cloud.signal().report(LinkEvent::Doubtful);
+                }
                 let encoding = self.collection.key().representation.encoding;
                 let said = self.cache.room.of_reflector().read(answer.into_body(), MAX_STATUS).await.ok();
                 let status = said.and_then(|body| Status::parse(encoding, &body));
