@@ -19,20 +19,34 @@ pub(super) struct Pen {
     table: Option<Form>,
     /// Nothing has been written yet: only the first table describes its columns.
     first: bool,
+    /// The client was told of the very columns before.
+    described: bool,
 }
 
 impl Pen {
     /// Of objects of this type in this form, or of tables of them, which are JSON.
     pub(super) fn new(form: Representation, kind: &TypeMeta, table: Option<Form>) -> Self {
-        Pen { encoding: form.encoding, kind: respond::written_type(form, kind), table, first: true }
+        Pen {
+            encoding: form.encoding,
+            kind: respond::written_type(form, kind),
+            table,
+            first: true,
+            described: false,
+        }
     }
 
     /// Goes on with tables of which another hand wrote the first ones: their columns are described again only if they
     /// are others.
     pub(super) fn after(mut self, definitions: Option<&[u8]>) -> Self {
         let told = |form| definitions.is_some_and(|told| table::stands_under(form, &self.kind, told));
-        self.first = !self.table.as_ref().is_some_and(told);
+        self.described = self.table.as_ref().is_some_and(told);
+        self.begin();
         self
+    }
+
+    /// What was written so far nobody is shown.
+    pub(super) fn begin(&mut self) {
+        self.first = !self.described;
     }
 
     /// Whether an object stands as it is in a frame.

@@ -12,10 +12,10 @@ use bytes::Bytes;
 use futures_util::Stream;
 use tokio::sync::watch;
 use yurt_api::object::{self, Attributes};
-use yurt_api::representation::Representation;
+use yurt_api::representation::{Encoding, Representation};
 use yurt_api::request::ResourceRequest;
 use yurt_api::table::Form;
-use yurt_api::watch::EventType;
+use yurt_api::watch::{self as frames, EventType};
 use yurt_store::{CollectionState, StoreError};
 
 use super::collection::{Collection, Watching};
@@ -92,6 +92,18 @@ impl Served {
     /// The memory of the frames that it begins with, in bytes.
     pub fn begins_with(&self) -> usize {
         self.state.pending.iter().map(Bytes::len).sum()
+    }
+
+    /// Leaves out what it begins with when that is one object as of this version; false when it is not.
+    pub fn skip_known(&mut self, version: u64) -> bool {
+        let mut pending = self.state.pending.iter();
+        let (Some(frame), None) = (pending.next(), pending.next()) else { return false };
+        let known = frame_version(self.representation.encoding, frame) == Some(version);
+        if known {
+            self.state.pending.clear();
+            self.state.pen.begin();
+        }
+        known
     }
 
     /// Holds this share until the client has taken those.
@@ -247,6 +259,15 @@ impl Begun {
             Start::Gone { oldest } => Err(oldest),
         }
     }
+}
+
+/// The version of what stands in a frame.
+fn frame_version(encoding: Encoding, frame: &Bytes) -> Option<u64> {
+    let mut decoder = frames::Decoder::new(encoding, frame.len());
+    decoder.push(frame.clone());
+    let object = decoder.next().ok()??.object;
+    let item = object::to_item(encoding, &object).ok()?;
+    Some(object::meta(encoding, &item).ok()?.resource_version)
 }
 
 /// Waits a moment for the collection's state to be at least of `version`.

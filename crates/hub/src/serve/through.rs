@@ -105,7 +105,7 @@ impl Onward {
         let scope = if moved == Moved::Lost { Scope::Held } else { Scope::Same };
         let (wanted, columns) = (&[self.form], told.columns());
         let plan = WatchRequest { request: &request, wanted, scope, table, columns };
-        let rest = self.pipeline.go_on(&self.asked, plan, moved).await?;
+        let rest = self.pipeline.go_on(&self.asked, plan, next, moved).await?;
         self.pipeline.metrics.moved(moved);
         tracing::debug!(path = self.asked.info.path, reason = moved.as_str(), ?next, "a watch moved");
         Some(rest)
@@ -114,7 +114,7 @@ impl Onward {
     /// The watch that is left of it.
     fn rest_of(&self, request: &mut ResourceRequest, next: Next) {
         let options = &mut request.options;
-        if let Next::After(version) = next {
+        if let Next::After(version) | Next::Object(version) = next {
             options.resource_version = Some(version.to_string());
             (options.resource_version_match, options.send_initial_events) = (None, None);
         }

@@ -56,6 +56,8 @@ pub(super) enum Next {
     Start,
     /// After this version.
     After(u64),
+    /// After this version, which is also that of all that the client was told: of one object.
+    Object(u64),
 }
 
 /// What a client was told of a stream.
@@ -67,7 +69,17 @@ pub(super) struct Told {
     /// It begins with the present state, of which nothing came yet: that may as well begin once more.
     unbegun: bool,
     reached: Reached,
+    one: Option<One>,
     tables: Option<Tables>,
+}
+
+/// A watch of one object that began with its present state: between two versions of the object nothing happens.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum One {
+    /// It does not exist.
+    Absent,
+    /// It exists, as it was told last.
+    Present,
 }
 
 /// What it was told in tables, which it asked for.
@@ -84,8 +96,10 @@ impl Told {
     pub(super) fn new(encoding: Encoding, request: Option<&ResourceRequest>, tables: bool) -> Self {
         let reached = request.map_or(Reached::Unknown, Reached::at_start);
         let unbegun = request.is_some_and(|r| matches!(version::start_of_watch(&r.options), Ok((_, true))));
+        let is_named = request.is_some_and(|r| r.options.field_selector.exact("metadata.name").is_some());
+        let one = (unbegun && is_named).then_some(One::Absent);
         let decoder = Decoder::new(encoding, MAX_OBJECT);
-        Told { encoding, decoder, sound: true, unbegun, reached, tables: tables.then(Tables::default) }
+        Told { encoding, decoder, sound: true, unbegun, reached, one, tables: tables.then(Tables::default) }
     }
 
     /// Takes note of bytes that go by.
@@ -113,6 +127,12 @@ impl Told {
         }
         let version = self.meta(frame).map_or(0, |meta| meta.resource_version);
         self.reached = self.reached.after(frame.kind, version);
+        self.one = self.one.and(match frame.kind {
+            EventType::Added | EventType::Modified => Some(One::Present),
+            EventType::Deleted => Some(One::Absent),
+            // Its version is that of the cloud, and as good as any.
+            EventType::Bookmark | EventType::Error => None,
+        });
     }
 
     /// The metadata of what stands in a frame; that of a table has the version of its object.
@@ -144,7 +164,14 @@ impl Told {
 
     /// Where another stream could go on now.
     pub(super) fn next(&self) -> Option<Next> {
-        if self.unbegun { Some(Next::Start) } else { self.version_now().map(Next::After) }
+        if self.unbegun {
+            return Some(Next::Start);
+        }
+        self.version_now().map(|version| match self.one {
+            Some(One::Absent) => Next::Start,
+            Some(One::Present) => Next::Object(version),
+            None => Next::After(version),
+        })
     }
 
     /// Whether the client gets tables, as far as anything came.
@@ -249,10 +276,12 @@ mod tests {
     fn what_is_of_one_name_and_in_no_namespace_is_one_object() {
         let node = watch("/api/v1/nodes", NAME);
         let everywhere = r#","namespace":"d""#;
-        assert_eq!(told(&node, true, &table("", 9, "[]")).next(), Some(Next::After(9)));
+        assert_eq!(told(&node, true, &table("", 9, "[]")).next(), Some(Next::Object(9)));
         assert_eq!(told(&node, true, &table(everywhere, 9, "[]")).next(), None);
         let plain = r#"{"type":"ADDED","object":{"metadata":{"name":"a","resourceVersion":"9"}}}"#;
-        assert_eq!(told(&node, false, &format!("{plain}\n")).next(), Some(Next::After(9)));
+        assert_eq!(told(&node, false, &format!("{plain}\n")).next(), Some(Next::Object(9)));
+        let gone = plain.replace("ADDED", "DELETED");
+        assert_eq!(told(&node, false, &format!("{plain}\n{gone}\n")).next(), Some(Next::Start));
         assert_eq!(told(&node, false, plain).next(), None, "the event is half told");
         assert_eq!(told(&node, false, "").next(), Some(Next::Start));
         let from_now = watch(MAPS, "&resourceVersionMatch=NotOlderThan&sendInitialEvents=false");

@@ -13,6 +13,7 @@ use yurt_api::request::ResourceRequest;
 use yurt_store::CollectionState;
 
 use super::through::{Filled, Onward};
+use super::told::Next;
 use super::upstream::{Trouble, is_refusal, refuses_the_node};
 use super::view::TOO_MANY_VIEWS;
 use super::{Asked, Pipeline, old_metadata};
@@ -225,12 +226,23 @@ impl Pipeline {
         Some(Filled::Waiting(filled))
     }
 
+    /// The watch of one object from now on, if it still is what the client was told. Nobody's history reaches back to the
+    /// version of an object that has not changed for long.
+    async fn unchanged(&self, asked: &Asked, plan: WatchRequest<'_>, version: u64) -> Option<Box<Served>> {
+        let mut request = plan.request.clone();
+        request.options.resource_version = None;
+        let plan = WatchRequest { request: &request, ..plan };
+        let WatchPlan::Served(mut served) = self.planned(asked, plan).await.ok()? else { return None };
+        served.skip_known(version).then_some(served)
+    }
+
     /// The rest of a watch that was passed through so far. One that was lost is the view's to go on with, as of a cloud
     /// that fails; otherwise the caller must be one who may share. `None` when no collection can go on there.
     pub(super) async fn go_on(
         self: &Arc<Self>,
         asked: &Asked,
         plan: WatchRequest<'_>,
+        next: Next,
         moved: Moved,
     ) -> Option<impl Stream<Item = Result<Bytes, BoxError>> + use<>> {
         let may = match moved {
@@ -240,7 +252,13 @@ impl Pipeline {
         if !may {
             return None;
         }
-        let Ok(WatchPlan::Served(served)) = self.planned(asked, plan).await else { return None };
+        let served = match (self.planned(asked, plan.clone()).await.ok()?, next) {
+            (WatchPlan::Served(served), _) => served,
+            (WatchPlan::Unfit(Unfit::OldWatch { .. }), Next::Object(version)) => {
+                self.unchanged(asked, plan, version).await?
+            }
+            _ => return None,
+        };
         if moved == Moved::Filled && !may_be_kept_up(&served) {
             return None;
         }

@@ -120,6 +120,38 @@ async fn a_watch_that_was_told_nothing_outlives_the_link() {
     assert_eq!(shown(&missing.next_within(SOON).await.unwrap()), ("ADDED", "static", true));
 }
 
+/// `kubectl get node NAME --watch` begins with the object and names no version: that of an object which has not changed
+/// for long, further back than any history reaches.
+#[tokio::test]
+async fn a_watch_of_one_object_outlives_the_link() {
+    let cluster = with_pods().await;
+    let kubelet = node(&cluster);
+    let ann = reader(&cluster, "ann", &["nodes", "configmaps"]);
+    let of = |path: &str, name: &str| {
+        format!("{path}?fieldSelector=metadata.name%3D{name}&resourceVersion=0&watch=true")
+    };
+    cluster.api.create(objects::config_map("default", "a", &[("k", "1")]));
+    cluster.api.create(objects::config_map("default", "later", &[]));
+    let mut node = ann.watch(&of("/api/v1/nodes", NODE), KUBECTL).await.unwrap();
+    assert_eq!(shown(&node.next_within(SOON).await.unwrap()), ("ADDED", NODE, true));
+    let mut map = ann.watch(&of(MAPS, "a"), KUBECTL).await.unwrap();
+    assert_eq!(shown(&map.next_within(SOON).await.unwrap()), ("ADDED", "a", true));
+    until_collection(&cluster, &["configmaps", "metadata.name", "(json)"], "live").await;
+    let nodes = collections(&status(&cluster).await, &["nodes"]);
+    assert_eq!(nodes.len(), 1, "what the kubelet follows does for the node: {nodes:#?}");
+    cut(&cluster).await;
+    is_silent(&mut node).await;
+    is_silent(&mut map).await;
+    let labels = json!({"metadata": {"labels": {"zone": "west"}}});
+    kubelet.patch(NODE_PATH, STRATEGIC, &labels).await.unwrap().expect(200);
+    // The simulated cloud has other columns of nodes than the hub.
+    assert_eq!(shown(&node.next_within(SOON).await.unwrap()), ("MODIFIED", NODE, true));
+    mend(&cluster).await;
+    cluster.api.modify("configmaps", "default", "a", |map| map["data"]["k"] = json!("2"));
+    assert_eq!(shown(&map.next_within(SOON).await.unwrap()), ("MODIFIED", "a", false));
+    is_silent(&mut map).await;
+}
+
 /// A collection that only such a watch needs is kept up to date all the time, and no longer than it lasts.
 #[tokio::test]
 async fn a_table_that_is_watched_keeps_its_objects() {
