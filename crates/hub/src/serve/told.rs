@@ -30,6 +30,8 @@ impl Reached {
         match version::start_of_watch(&request.options) {
             Ok((0, false)) => Reached::Ordered,
             Ok((version, false)) => Reached::Version(version),
+            // The bookmark at the end of a streaming list has to come from here, however little is listed.
+            _ if request.options.send_initial_events == Some(true) => Reached::Unknown,
             // One object has no order.
             Ok(_) if is_named && request.namespace.is_some() => Reached::Ordered,
             Ok(_) if is_named => Reached::Named,
@@ -252,11 +254,25 @@ mod tests {
             (MAPS, format!("{INITIAL}=false"), Ordered),
             (MAPS, "&resourceVersion=x".to_owned(), Unknown),
             (MAPS, NAME.to_owned(), Ordered),
+            (MAPS, format!("&fieldSelector=metadata.name%3Da{INITIAL}=true"), Unknown),
+            ("/api/v1/nodes", format!("&fieldSelector=metadata.name%3Da{INITIAL}=true"), Unknown),
             ("/api/v1/nodes", NAME.to_owned(), Named),
         ];
         for (path, query, expected) in cases {
             assert_eq!(Reached::at_start(&watch(path, &query)), expected, "{path} {query}");
         }
+    }
+
+    /// `kubectl wait` takes nothing for true before the end of the beginning, also of one object.
+    #[test]
+    fn a_streaming_list_of_one_object_is_told_whole_before_another_stream_goes_on() {
+        let listed =
+            watch(MAPS, &format!("&fieldSelector=metadata.name%3Da&allowWatchBookmarks=true{INITIAL}=true"));
+        let added =
+            r#"{"type":"ADDED","object":{"metadata":{"name":"a","namespace":"d","resourceVersion":"9"}}}"#;
+        let end = r#"{"type":"BOOKMARK","object":{"metadata":{"resourceVersion":"11"}}}"#;
+        assert_eq!(told(&listed, false, &format!("{added}\n")).next(), None);
+        assert_eq!(told(&listed, false, &format!("{added}\n{end}\n")).version_now(), Some(11));
     }
 
     fn told(request: &ResourceRequest, tables: bool, stream: &str) -> Told {
