@@ -1,9 +1,11 @@
 //! kubectl on a node that has no cloud: it finds the API with an empty cache, gets, describes, watches and
-//! explains what it read before, and is told plainly what cannot be done.
+//! explains what it read before, and is told plainly what cannot be done. The same again after the hub was killed in
+//! the outage; back online it applies and waits as before.
 
 use crate::container;
-use crate::kubectl::Kubectl;
+use crate::kubectl::{Follow, Kubectl};
 use crate::link::{self, Cut};
+use crate::pods;
 use crate::wait::until;
 use crate::workload::{NAMESPACE, PODS};
 use crate::world::{HOMECOMING, Pods, World};
@@ -49,21 +51,19 @@ pub fn run(world: &mut World) -> Result<()> {
     let pod = pods.keys().find(|name| name.starts_with("web-")).context("no pod of the Deployment")?;
     define_widgets(&kubectl).context("defining a custom resource")?;
     let online = ask_everything(&kubectl.with_empty_cache("online"), pod)?;
-    works_online(&kubectl, pod).context("online")?;
+    works_online(&kubectl, pod, "before").context("online")?;
+    let shown = Shown::begin(&kubectl, &pods).context("a watch that begins online")?;
     link::cut(Cut::BlackHole)?;
     world.wait_for("Offline", NOTICED)?;
-    let offline = ask_everything(&kubectl.with_empty_cache("offline"), pod).context("offline")?;
-    for (online, offline) in online.iter().zip(&offline) {
-        if online != offline {
-            bail!("online kubectl said {online:?}, offline {offline:?}");
-        }
-    }
-    waits(&kubectl, pod).context("waiting offline")?;
-    watches(&kubectl, &pods, pod).context("watching offline")?;
-    is_refused(&kubectl)?;
+    works_offline(&kubectl, "offline", pod, &online).context("offline")?;
+    watches(world, &kubectl, pod, Some(shown)).context("watching offline")?;
+    world.node.crash_hub()?;
+    world.wait_for("Offline", NOTICED)?;
+    works_offline(&kubectl, "killed", pod, &online).context("offline, after the hub was killed")?;
+    watches(world, &kubectl, pod, None).context("watching after the hub was killed")?;
     link::heal()?;
     world.agree(PODS, HOMECOMING)?;
-    kubectl.apply(&config_map("after")).context("back online")?;
+    works_online(&kubectl, pod, "after").context("back online")?;
     kubectl.run(&["delete", "crd", "widgets.example.org"])?;
     kubectl.run(&["delete", "configmap", "kubectl", "-n", NAMESPACE]).map(drop)
 }
@@ -118,23 +118,35 @@ fn first_columns(table: &str, columns: usize) -> String {
     rows.join("\n")
 }
 
-fn works_online(kubectl: &Kubectl, pod: &str) -> Result<()> {
-    kubectl.apply(&config_map("before"))?;
-    let again = kubectl.apply(&config_map("before"))?;
+fn works_online(kubectl: &Kubectl, pod: &str, text: &str) -> Result<()> {
+    kubectl.apply(&config_map(text))?;
+    let again = kubectl.apply(&config_map(text))?;
     if !again.contains("unchanged") {
         bail!("applied again: {again}");
     }
-    waits(kubectl, pod)
+    waits(kubectl, pod, text)
+}
+
+/// With a cache that nobody has filled: everything as it was online, and what only the cloud can do is refused.
+fn works_offline(kubectl: &Kubectl, cache: &str, pod: &str, online: &[String]) -> Result<()> {
+    let offline = ask_everything(&kubectl.with_empty_cache(cache), pod)?;
+    for (online, offline) in online.iter().zip(&offline) {
+        if online != offline {
+            bail!("online kubectl said {online:?}, now {offline:?}");
+        }
+    }
+    waits(kubectl, pod, "before").context("waiting")?;
+    is_refused(kubectl)
 }
 
 /// `kubectl wait` (a list and a watch by name) ends at once when it holds, and when its time is over otherwise.
-fn waits(kubectl: &Kubectl, pod: &str) -> Result<()> {
+fn waits(kubectl: &Kubectl, pod: &str, text: &str) -> Result<()> {
     let wait = |on: &str, what: &str, timeout: &str| {
         kubectl.run(&["wait", on, "-n", NAMESPACE, what, &format!("--timeout={timeout}")])
     };
     let pod = format!("pod/{pod}");
     wait("--for=condition=Ready", &pod, "20s")?;
-    wait("--for=jsonpath={.data.text}=before", "configmap/kubectl", "20s")?;
+    wait(&format!("--for=jsonpath={{.data.text}}={text}"), "configmap/kubectl", "20s")?;
     match wait("--for=delete", &pod, "1s") {
         Ok(said) => bail!("a pod that stays was waited for until it was deleted: {said}"),
         Err(error) if format!("{error:#}").contains("timed out") => Ok(()),
@@ -142,30 +154,54 @@ fn waits(kubectl: &Kubectl, pod: &str) -> Result<()> {
     }
 }
 
-/// A container that ends and is started again shows in `kubectl get --watch`.
-fn watches(kubectl: &Kubectl, pods: &Pods, pod: &str) -> Result<()> {
-    let follow = kubectl.follow(&["get", "pods", "-n", NAMESPACE, "--watch"])?;
-    let mut rows = Vec::new();
-    until("every pod in the watch", NOTICED, || {
-        rows.extend(follow.printed());
-        match pods.keys().find(|name| !rows.iter().any(|row: &String| row.starts_with(name.as_str()))) {
-            Some(missing) => bail!("{missing} is not in {rows:?}"),
-            None => Ok(()),
-        }
-    })?;
+/// A `kubectl get --watch` and what it has printed.
+struct Shown {
+    follow: Follow,
+    rows: Vec<String>,
+}
+
+impl Shown {
+    /// Begins it and waits until it has printed every pod.
+    fn begin(kubectl: &Kubectl, pods: &Pods) -> Result<Shown> {
+        let follow = kubectl.follow(&["get", "pods", "-n", NAMESPACE, "--watch"])?;
+        let mut shown = Shown { follow, rows: Vec::new() };
+        until("every pod in the watch", NOTICED, || {
+            shown.rows.extend(shown.follow.printed());
+            match pods.keys().find(|name| !shown.rows.iter().any(|row| row.starts_with(name.as_str()))) {
+                Some(missing) => bail!("{missing} is not in {:?}", shown.rows),
+                None => Ok(()),
+            }
+        })?;
+        Ok(shown)
+    }
+
+    /// Waits until it has printed that the pod is ready after so many restarts.
+    fn shows_restart(&mut self, pod: &str, restarts: u64) -> Result<()> {
+        let again = restarts.to_string();
+        until("the restart in the watch", RESTARTED, || {
+            self.rows.extend(self.follow.printed());
+            let restarted =
+                |row: &&String| row.starts_with(pod) && row.split_whitespace().nth(3) == Some(&again);
+            let ready = |row: &String| row.split_whitespace().nth(1) == Some("1/1");
+            match self.rows.iter().rfind(restarted) {
+                Some(row) if ready(row) => Ok(()),
+                other => bail!("its last row is {other:?} of {:?}", self.rows),
+            }
+        })
+    }
+}
+
+/// A container that ends and is started again shows in watches that begin now, and in those that began before.
+fn watches(world: &World, kubectl: &Kubectl, pod: &str, before: Option<Shown>) -> Result<()> {
+    let pods = pods::of_node(&world.hub()?)?;
+    let now = Shown::begin(kubectl, &pods)?;
     let held = pods.get(pod).context("the pod is gone")?;
     let process = container::running().get(&held.container).context("its container does not run")?.process;
     kill_process(Pid::from_raw(process).context("no process")?, Signal::KILL)?;
-    let again = (held.restarts + 1).to_string();
-    until("the restart in the watch", RESTARTED, || {
-        rows.extend(follow.printed());
-        let restarted = |row: &&String| row.starts_with(pod) && row.split_whitespace().nth(3) == Some(&again);
-        let ready = |row: &String| row.split_whitespace().nth(1) == Some("1/1");
-        match rows.iter().rfind(restarted) {
-            Some(row) if ready(row) => Ok(()),
-            other => bail!("its last row is {other:?} of {rows:?}"),
-        }
-    })
+    for (mut shown, began) in before.map(|shown| (shown, "online")).into_iter().chain([(now, "offline")]) {
+        shown.shows_restart(pod, held.restarts + 1).with_context(|| format!("one that began {began}"))?;
+    }
+    Ok(())
 }
 
 /// What only the cloud can do is refused, and said so.
