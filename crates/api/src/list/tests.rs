@@ -2,7 +2,6 @@
 use super::*;
 use crate::object;
 use proptest::prelude::*;
-use std::time::Instant;
 
 const BOTH: [Encoding; 2] = [Encoding::Json, Encoding::Protobuf];
 
@@ -98,47 +97,6 @@ fn pieces_are_about_64_kib() {
         assert!(pieces.len() > 10);
         assert!(pieces.iter().rev().skip(1).all(|p| (PIECE..PIECE * 2).contains(&p.len())));
         assert_eq!(split(enc, &joined(pieces)).unwrap().items, items);
-    }
-}
-
-/// Bounds that only a change of method breaks, in whatever profile and beside whatever else runs.
-#[test]
-fn splitting_is_one_pass() {
-    for enc in BOTH {
-        let time = |n: usize| {
-            let items = vec![object(enc, &"x".repeat(2000)); n];
-            let body = joined(assemble(enc, &header(3, None), &items));
-            (0..5)
-                .map(|_| {
-                    let t = Instant::now();
-                    split(enc, &body).unwrap();
-                    t.elapsed()
-                })
-                .min()
-                .unwrap()
-        };
-        let (small, large) = (time(200), time(3200));
-        assert!(large < small * 16 * 8 + std::time::Duration::from_millis(5), "{enc:?} {small:?} {large:?}");
-    }
-}
-
-/// `cargo test --release -p yurt-api --lib -- --ignored --nocapture speed`
-#[test]
-#[ignore = "prints times, to be run by hand"]
-fn speed() {
-    for enc in BOTH {
-        let items = vec![object(enc, &"x".repeat(2000)); 1000];
-        let body = joined(assemble(enc, &header(3, None), &items));
-        let t = Instant::now();
-        (0..100).for_each(|_| {
-            split(enc, &body).unwrap();
-        });
-        println!("{enc:?} split {} bytes: {:?}", body.len(), t.elapsed() / 100);
-        let t = Instant::now();
-        items.iter().for_each(|i| {
-            object::meta(enc, i).unwrap();
-        });
-        println!("{enc:?} meta: {:?}", t.elapsed() / 1000);
     }
 }
 
