@@ -1,6 +1,5 @@
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 use super::*;
-use crate::object;
 use proptest::prelude::*;
 
 const BOTH: [Encoding; 2] = [Encoding::Json, Encoding::Protobuf];
