@@ -19,7 +19,7 @@ pub mod writes;
 
 use std::sync::Arc;
 
-use tokio::sync::Notify;
+use tokio::sync::watch;
 
 use crate::controllers::Context;
 use crate::manifests::POLICY;
@@ -85,37 +85,46 @@ pub const POOL_RIGHTS: &[Right] = &[
 pub fn start(context: &Context) -> Vec<Task> {
     let world = Arc::new(SharedWorld::default());
     let writer = Writer::new(context.clone());
-    let looked = Arc::new(Notify::new());
+    let (looked, looks) = watch::channel(false);
     let mut tasks = writer.start();
     tasks.push(tasks::spawn("nodes", feed::nodes(context.clone(), world.clone())));
     tasks.push(tasks::spawn("pods", feed::pods(context.clone(), world.clone())));
     tasks.push(tasks::spawn("pools", feed::pools(context.clone(), world.clone())));
-    tasks.push(tasks::spawn("leases", look(context.clone(), world.clone(), looked.clone())));
+    tasks.push(tasks::spawn("leases", look(context.clone(), world.clone(), looked)));
     if context.config.runs(name::LIFECYCLE) {
         tasks.push(tasks::spawn("policy", policy::watch(context.clone())));
     }
-    tasks.push(tasks::spawn("planner", plan(context.clone(), world, looked, writer)));
+    tasks.push(tasks::spawn("planner", plan(context.clone(), world, looks, writer)));
     tasks
 }
 
-/// Looks at the leases every period.
-async fn look(context: Context, world: Arc<SharedWorld>, looked: Arc<Notify>) {
+/// Looks at the leases every period, and tells whether they could be read.
+async fn look(context: Context, world: Arc<SharedWorld>, looked: watch::Sender<bool>) {
     loop {
-        if let Err(error) = leases::look(&context, &world).await {
+        let read = leases::look(&context, &world).await;
+        if let Err(error) = &read {
             tracing::warn!(%error, "the leases of the nodes cannot be read: nobody grows silent meanwhile");
         }
-        looked.notify_one();
+        looked.send_replace(read.is_ok());
         context.clock.sleep(context.config.nodes.node_monitor_period).await;
     }
 }
 
 /// Decides about everything after each look at the leases, and about what changed in between.
-async fn plan(context: Context, world: Arc<SharedWorld>, looked: Arc<Notify>, writer: Arc<Writer>) {
+async fn plan(
+    context: Context,
+    world: Arc<SharedWorld>,
+    mut looks: watch::Receiver<bool>,
+    writer: Arc<Writer>,
+) {
     let mut planner = Planner::new(&context);
-    let mut all = false;
+    let mut look = None;
     loop {
         tokio::select! {
-            () = looked.notified() => all = true,
+            looked = looks.changed() => match looked {
+                Ok(()) => look = Some(*looks.borrow_and_update()),
+                Err(_) => return,
+            },
             () = world.news() => {}
         }
         let now = context.clock.now();
@@ -127,8 +136,8 @@ async fn plan(context: Context, world: Arc<SharedWorld>, looked: Arc<Notify>, wr
             context.health.read();
             let changed = world.take_changed();
             let mut queue = writer.queue();
-            if std::mem::take(&mut all) {
-                planner.all(&world, now, &mut queue);
+            if let Some(heard) = look.take() {
+                planner.all(&world, now, heard, &mut queue);
                 context.metrics.looks.inc();
             } else {
                 changed.iter().for_each(|name| planner.one(&world, name, now, &mut queue));

@@ -68,8 +68,8 @@ impl Planner {
         Self { config, metrics, writes, lost, evicting, cut }
     }
 
-    /// Decides about everything.
-    pub fn all(&mut self, world: &World, now: Moment, queue: &mut Queue) {
+    /// Decides about everything. `heard` says that the leases were just read: only then pods of dead nodes are ended.
+    pub fn all(&mut self, world: &World, now: Moment, heard: bool, queue: &mut Queue) {
         let seen: Vec<Seen<'_>> =
             world.nodes.iter().map(|(name, node)| self.see(world, name, node, now)).collect();
         self.lost.retain(|name, _| world.nodes.contains_key(name));
@@ -80,7 +80,12 @@ impl Planner {
             let verdict = self.verdict(seen, now);
             let pods = world.pods.get(seen.name);
             protected += if verdict.protects() { pods.map_or(0, BTreeMap::len) } else { 0 };
-            queue.want(seen.name, self.writes.of_node(seen, &verdict, pods, now));
+            let writes = self.writes.of_node(seen, &verdict, pods, now);
+            if heard {
+                queue.want(seen.name, writes);
+            } else {
+                queue.want_no_more_ends(seen.name, writes);
+            }
         }
         for (name, pods) in world.pods.iter().filter(|(name, _)| !world.nodes.contains_key(*name)) {
             queue.want(name, self.writes.of_no_node(pods));
@@ -92,7 +97,7 @@ impl Planner {
         self.count(world, &seen, &pools, protected);
     }
 
-    /// Decides about one node.
+    /// Decides about one node, or its pods, that changed since the leases were read.
     pub fn one(&mut self, world: &World, name: &Arc<str>, now: Moment, queue: &mut Queue) {
         let pods = world.pods.get(name);
         let writes = match world.nodes.get_key_value(name) {
@@ -103,7 +108,7 @@ impl Planner {
             }
             None => pods.map(|pods| self.writes.of_no_node(pods)).unwrap_or_default(),
         };
-        queue.want(name, writes);
+        queue.want_no_more_ends(name, writes);
     }
 
     fn see<'a>(&mut self, world: &'a World, name: &'a Arc<str>, node: &'a Node, now: Moment) -> Seen<'a> {

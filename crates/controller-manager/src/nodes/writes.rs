@@ -125,9 +125,10 @@ impl Writes {
             let urgency = tolerate::seconds_left(pod);
             Write { target, rank, urgency, version: pod.version.to_string(), body }
         };
+        let ending = if due { Rank::Evict } else { Rank::Empty };
         let conditions = match end {
             End::Delete => {
-                return vec![write(target(Target::PodEnd), Rank::Empty, end_of(&pod.uid, &pod.version))];
+                return vec![write(target(Target::PodEnd), ending, end_of(&pod.uid, &pod.version))];
             }
             End::Announce => protect::announcement(due),
             End::None => protect::conditions(pod, verdict, self.lifecycle, self.readiness),
@@ -148,7 +149,7 @@ impl Writes {
             ));
         }
         if !conditions.is_empty() {
-            let rank = if end == End::Announce { Rank::Empty } else { Rank::Ready };
+            let rank = if end == End::Announce { ending } else { Rank::Ready };
             writes.push(write(target(Target::PodStatus), rank, patch(&conditions, pod)));
         }
         writes

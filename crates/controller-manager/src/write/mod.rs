@@ -57,7 +57,9 @@ pub enum Rank {
     Protect,
     /// Readiness.
     Ready,
-    /// The end of a dead node's pods.
+    /// The end of pods by a person's taint.
+    Evict,
+    /// The end of a dead node's pods: only right after a look at the leases.
     Empty,
     /// Pools and their members.
     Pool,

@@ -63,6 +63,19 @@ impl Queue {
         }
     }
 
+    /// The same of a decision that may rest on old signs of life: of the writes that end pods of dead nodes only those go on that were
+    /// wanted before, about the very same version. One that has changed since may be a pod of a node that is back.
+    pub fn want_no_more_ends(&mut self, subject: &str, mut writes: Vec<Write>) {
+        writes.retain(|write| write.rank != Rank::Empty || self.wants(subject, write));
+        self.want(subject, writes);
+    }
+
+    fn wants(&self, subject: &str, write: &Write) -> bool {
+        let waits = self.waiting.get(&(write.rank, write.urgency, write.target.clone()));
+        let settled = || self.subjects.get(subject).and_then(|wishes| wishes.settled.get(&write.target));
+        waits.map(|(_, waiting)| waiting).or_else(settled) == Some(write)
+    }
+
     /// Subjects that want something, or did.
     pub fn subjects(&self) -> impl Iterator<Item = &Arc<str>> {
         self.subjects.keys()
@@ -132,6 +145,25 @@ mod tests {
         assert_eq!(of(&given), ["Pod(d,a)", "Pod(d,b)", "Pod(d,c)"]);
         queue.want("n1", late.to_vec());
         assert!(names(&mut queue, 0).is_empty(), "they are under way");
+    }
+
+    #[test]
+    fn nothing_but_a_new_look_adds_to_what_ends_pods() {
+        let end = |version: &str| write("a", Rank::Empty, 0, version);
+        let mut queue = Queue::default();
+        queue.want_no_more_ends("n", vec![end("1"), write("b", Rank::Protect, 0, "1")]);
+        assert_eq!(of(&names(&mut queue, 0)), ["Pod(d,b)"]);
+        queue.want("n", vec![end("1")]);
+        queue.want_no_more_ends("n", vec![end("1")]);
+        assert_eq!(queue.waiting(), 1);
+        queue.want_no_more_ends("n", vec![end("2")]);
+        assert_eq!(queue.waiting(), 0, "its kubelet may have spoken");
+        queue.want("n", vec![end("2")]);
+        let (subject, given) = queue.next(Duration::ZERO).unwrap();
+        queue.ended(&subject, given, Outcome::Settled, Duration::ZERO);
+        queue.want_no_more_ends("n", vec![end("2")]);
+        queue.want("n", vec![end("2")]);
+        assert!(names(&mut queue, 0).is_empty(), "that it was made is not forgotten");
     }
 
     #[test]

@@ -56,7 +56,7 @@ async fn a_node_that_was_back_while_nobody_looked_is_lost_anew() {
     bed.pass(&manager, 500).await;
     assert!(!is_deleted(&bed), "it is lost for 500 s and not for hours");
     bed.pass(&manager, 120).await;
-    until("its end", || is_deleted(&bed)).await;
+    bed.until(&manager, "its end", || is_deleted(&bed)).await;
     manager.stop().await;
 }
 
@@ -71,7 +71,7 @@ async fn a_node_that_is_heard_for_a_moment_has_all_its_time_again() {
     bed.pass(&manager, 300).await;
     assert!(!is_deleted(&bed), "it was heard of five minutes ago");
     bed.pass(&manager, 400).await;
-    until("its end", || is_deleted(&bed)).await;
+    bed.until(&manager, "its end", || is_deleted(&bed)).await;
     manager.stop().await;
 }
 
@@ -109,7 +109,7 @@ async fn a_duration_may_change_in_mid_outage() {
     annotate(&bed, DURATION, "1h30m".into());
     until("its end", || bed.mark("web").as_deref() == Some("2023-11-14T23:44:05Z")).await;
     annotate(&bed, DURATION, "10m".into());
-    until("they are over", || is_deleted(&bed)).await;
+    bed.until(&manager, "they are over", || is_deleted(&bed)).await;
     manager.stop().await;
 }
 
@@ -122,7 +122,7 @@ async fn openyurts_older_annotations_are_for_ever() {
         bed.pass(&manager, 700).await;
         assert!(!is_deleted(&bed), "{key}");
         annotate(&bed, key, "false".into());
-        until("its end", || is_deleted(&bed)).await;
+        bed.until(&manager, "its end", || is_deleted(&bed)).await;
         manager.stop().await;
     }
 }
@@ -254,7 +254,11 @@ async fn a_pod_whose_kubelet_said_a_word_since_is_not_deleted_by_a_late_request(
     bed.api.remove_fault(fault);
     let conflict = "kind=\"pod-deletion\",result=\"409\"";
     bed.until(&manager, "a refusal", || manager.context.metrics.page().contains(conflict)).await;
+    // What it reads now comes in any order: the pod's new version before its node's lease.
     bed.api.catch_up();
+    let settled =
+        || bed.mark("web").is_none() && Bed::condition(&bed.pod_now("web"), "DisruptionTarget").is_none();
+    bed.until(&manager, "an end of it", settled).await;
     assert!(!is_deleted(&bed));
     manager.stop().await;
 }
