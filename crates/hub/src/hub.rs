@@ -185,7 +185,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     }
     notify("READY=1");
     tracing::info!(secure = ports[0], admin = ports[1], node = config.node_name, "yurthub serves");
-    let listener = Listener { sockets: secure, terminal, metrics };
+    let listener = Listener { sockets: secure, terminal, metrics, node_name: config.node_name.clone() };
     let (drained, served) = tokio::sync::oneshot::channel();
     tasks::spawn("listener", Failure::Fatal, async move {
         listener.run(move |request, peer| Arc::clone(&pipeline).serve(request, peer), shutdown).await;

@@ -29,6 +29,11 @@ impl Peer {
         let subject = chain.and_then(|c| c.first()).and_then(|leaf| subject_of(leaf));
         Peer { subject }
     }
+
+    /// Whether it is this node.
+    pub fn is_node(&self, node_name: &str) -> bool {
+        self.subject.as_ref().is_some_and(|subject| is_node(subject, node_name))
+    }
 }
 
 fn subject_of(leaf: &CertificateDer<'_>) -> Option<Subject> {

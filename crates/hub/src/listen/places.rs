@@ -1,5 +1,6 @@
 //! Places for local connections. There are so many and no more; when all are taken, the connection that has
-//! asked for nothing for longest gives way, so that idle ones never lock a working one out.
+//! asked for nothing for longest gives way, so that idle ones never lock a working one out. When all are at work, a few
+//! more are there for the node alone, so that nobody's watches keep its kubelet out (P9).
 
 use std::collections::HashMap;
 use std::pin::Pin;
@@ -18,6 +19,8 @@ use crate::respond::{Body, BoxError};
 
 /// The most connections at one time, however many files the process may open.
 const MOST: usize = 1024;
+/// Places beyond these, for connections that prove to be the node's.
+const RESERVED: usize = 8;
 /// Files that are not local connections: the store, the cloud, the admin, the log.
 const OTHER_FILES: usize = 128;
 /// The fewest places, on a machine that allows next to no files.
@@ -47,6 +50,7 @@ struct Seat {
 pub struct Place {
     places: Arc<Places>,
     number: u64,
+    reserved: bool,
     seat: Arc<Seat>,
 }
 
@@ -77,13 +81,15 @@ impl Places {
     /// A place for a new connection.
     pub fn take(self: &Arc<Self>) -> Taking {
         let mut taken = self.lock();
-        let full = taken.seats.len() >= self.most;
-        if full {
-            let Some(number) = longest_idle(&taken.seats) else { return Taking::Full };
-            if let Some(seat) = taken.seats.remove(&number) {
-                seat.leave.notify_one();
-            }
+        let idle = longest_idle(&taken.seats).filter(|_| taken.seats.len() >= self.most);
+        let left = idle.and_then(|number| taken.seats.remove(&number));
+        if let Some(seat) = &left {
+            seat.leave.notify_one();
         }
+        if taken.seats.len() >= self.most + RESERVED {
+            return Taking::Full;
+        }
+        let reserved = taken.seats.len() >= self.most;
         let number = taken.next;
         taken.next += 1;
         let seat = Seat {
@@ -93,8 +99,8 @@ impl Places {
         };
         let seat = Arc::new(seat);
         taken.seats.insert(number, Arc::clone(&seat));
-        let place = Place { places: Arc::clone(self), number, seat };
-        if full { Taking::Instead(place) } else { Taking::Free(place) }
+        let place = Place { places: Arc::clone(self), number, reserved, seat };
+        if left.is_some() { Taking::Instead(place) } else { Taking::Free(place) }
     }
 
     /// Waits until every connection has ended.
@@ -114,6 +120,11 @@ impl Places {
 }
 
 impl Place {
+    /// Whether only the node may keep it.
+    pub fn is_reserved(&self) -> bool {
+        self.reserved
+    }
+
     /// Waits until the place is wanted by somebody else.
     pub async fn wanted(&self) {
         self.seat.leave.notified().await;
@@ -200,9 +211,16 @@ mod tests {
                 && !places.lock().seats.contains_key(&second.number)
         );
         let also_busy = third.counter()();
+        let reserved: Vec<_> = (0..RESERVED)
+            .map(|_| {
+                let Taking::Free(place) = places.take() else { panic!() };
+                assert!(place.is_reserved() && !third.is_reserved());
+                (place.counter()(), place)
+            })
+            .collect();
         assert!(matches!(places.take(), Taking::Full));
-        drop((busy, also_busy));
-        assert!(matches!(places.take(), Taking::Instead(_)));
+        drop((reserved, busy, also_busy));
+        assert!(matches!(places.take(), Taking::Instead(place) if !place.is_reserved()));
         assert!(!places.lock().seats.contains_key(&first.number), "it was idle before the third");
     }
 

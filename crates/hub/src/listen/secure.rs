@@ -89,6 +89,8 @@ pub struct Listener {
     pub terminal: Arc<Terminal>,
     /// Where over-full is counted.
     pub metrics: Arc<Metrics>,
+    /// Who has places of its own.
+    pub node_name: String,
 }
 
 impl Listener {
@@ -124,8 +126,13 @@ impl Listener {
                     continue;
                 }
             };
-            let connection =
-                Connection { stream, place, metrics: Arc::clone(&self.metrics), shutdown: shutdown.clone() };
+            let connection = Connection {
+                stream,
+                place,
+                metrics: Arc::clone(&self.metrics),
+                node_name: self.node_name.clone(),
+                shutdown: shutdown.clone(),
+            };
             let acceptor = TlsAcceptor::from(self.terminal.config.load_full());
             tasks::spawn("local connection", tasks::Failure::Local, connection.run(acceptor, serve.clone()));
         }
@@ -147,6 +154,7 @@ struct Connection {
     stream: TcpStream,
     place: Place,
     metrics: Arc<Metrics>,
+    node_name: String,
     shutdown: Shutdown,
 }
 
@@ -156,7 +164,7 @@ impl Connection {
         S: Fn(Request<Incoming>, Arc<Peer>) -> F + Clone + Send + Sync + 'static,
         F: Future<Output = Response<Body>> + Send + 'static,
     {
-        let Connection { stream, place, metrics, mut shutdown } = self;
+        let Connection { stream, place, metrics, node_name, mut shutdown } = self;
         let _ = stream.set_nodelay(true);
         let shaken = tokio::select! {
             shaken = tokio::time::timeout(HANDSHAKE_BOUND, acceptor.accept(stream)) => shaken,
@@ -168,6 +176,10 @@ impl Connection {
             return;
         };
         let peer = Arc::new(Peer::of(stream.get_ref().1.peer_certificates()));
+        if place.is_reserved() && !peer.is_node(&node_name) {
+            metrics.refused_connections.inc();
+            return;
+        }
         let builder = http_of(stream.get_ref().1.alpn_protocol());
         let begin = place.counter();
         let service = service_fn(move |request| {
