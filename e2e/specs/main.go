@@ -20,10 +20,11 @@ import (
 
 // result is what became of one spec.
 type result struct {
-	Name    string  `json:"name"`
-	State   string  `json:"state"`
-	Seconds float64 `json:"seconds"`
-	Message string  `json:"message,omitempty"`
+	Name     string  `json:"name"`
+	State    string  `json:"state"`
+	Seconds  float64 `json:"seconds"`
+	Attempts int     `json:"attempts"`
+	Message  string  `json:"message,omitempty"`
 }
 
 // outcome lets a program that is no `go test` run a suite.
@@ -66,10 +67,11 @@ func reportTo(path string) error {
 			return
 		}
 		_ = lines.Encode(result{
-			Name:    strings.Join(append(report.ContainerHierarchyTexts, report.LeafNodeText), " "),
-			State:   report.State.String(),
-			Seconds: report.RunTime.Seconds(),
-			Message: report.Failure.Message,
+			Name:     strings.Join(append(report.ContainerHierarchyTexts, report.LeafNodeText), " "),
+			State:    report.State.String(),
+			Seconds:  report.RunTime.Seconds(),
+			Attempts: report.NumAttempts,
+			Message:  report.Failure.Message,
 		})
 	})
 	return nil

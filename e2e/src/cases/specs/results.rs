@@ -12,6 +12,7 @@ pub struct Spec {
     name: String,
     state: String,
     seconds: f64,
+    attempts: u32,
     #[serde(default)]
     message: String,
 }
@@ -60,6 +61,11 @@ pub fn judge(report: &mut Report, direct: &Specs, through: &Specs) -> Result<()>
     let passed = |specs: &Specs| specs.values().filter(|spec| spec.passed()).count();
     report.count("upstream specs that pass direct", passed(direct));
     report.count("upstream specs that pass through the hub", passed(through));
+    for (side, specs) in [("direct", direct), ("through the hub", through)] {
+        let again: Vec<_> = specs.values().filter(|spec| spec.passed() && spec.attempts > 1).collect();
+        report.count(&format!("upstream specs that pass {side} at the second attempt"), again.len());
+        again.iter().for_each(|spec| println!("      at the second attempt {side}: {}", spec.name));
+    }
     for (name, spec) in direct.iter().filter(|(_, spec)| !spec.passed()) {
         let same = through.get(name).map_or("not run", |same| same.state.as_str());
         println!("      direct: {}; through the hub: {same}", spec.said());
