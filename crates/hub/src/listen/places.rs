@@ -81,7 +81,8 @@ impl Places {
     /// A place for a new connection.
     pub fn take(self: &Arc<Self>) -> Taking {
         let mut taken = self.lock();
-        let idle = longest_idle(&taken.seats).filter(|_| taken.seats.len() >= self.most);
+        let full = taken.seats.len() >= self.most;
+        let idle = full.then(|| longest_idle(&taken.seats)).flatten();
         let left = idle.and_then(|number| taken.seats.remove(&number));
         if let Some(seat) = &left {
             seat.leave.notify_one();
