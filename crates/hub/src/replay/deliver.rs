@@ -34,10 +34,9 @@ impl Replay {
 
     async fn deliver_change(&self, entry: &Entry, written: &Written) -> Result<Outcome, Halt> {
         let path = object_path(entry);
-        let (code, cloud) = self.current(entry).await?;
-        if is_not_found(code, &cloud) || cloud.is_null() {
+        let Some((code, cloud)) = self.current(entry).await? else {
             return Ok(Outcome::Dropped("the object is gone from the cloud", CloudObject::Gone));
-        }
+        };
         if !code.is_success() {
             return Ok(Outcome::Conflict(format!("the cloud answers {code}"), Some(cloud)));
         }
@@ -75,12 +74,13 @@ impl Replay {
         Ok(Outcome::Delivered(CloudObject::Is(Box::new(now))))
     }
 
-    /// The cloud's object of an entry, `null` when it is known to be gone. A pod is asked for as a list: to a GET of a pod
-    /// that is gone the node authorizer says 403 (`plugin/pkg/auth/authorizer/node/node_authorizer.go`), as to one of
-    /// another node.
-    async fn current(&self, entry: &Entry) -> Result<(StatusCode, Value), Halt> {
+    /// The cloud's object of an entry, or its refusal; `None` when the object is gone. A pod is asked for as a list: to a
+    /// GET of a pod that is gone the node authorizer says 403
+    /// (`plugin/pkg/auth/authorizer/node/node_authorizer.go`), as to one of another node.
+    async fn current(&self, entry: &Entry) -> Result<Option<(StatusCode, Value)>, Halt> {
         if !entry.resource.is("", "pods") {
-            return self.push_kept(Method::GET, &object_path(entry), None).await;
+            let (code, object) = self.push_kept(Method::GET, &object_path(entry), None).await?;
+            return Ok((!is_not_found(code, &object)).then_some((code, object)));
         }
         let node = self.cache.node_name();
         let path = format!(
@@ -90,10 +90,10 @@ impl Replay {
         );
         let (code, mut list) = self.push_kept(Method::GET, &path, None).await?;
         if !code.is_success() {
-            return Ok((code, list));
+            return Ok((!is_not_found(code, &list)).then_some((code, list)));
         }
         match list.get_mut("items").and_then(Value::as_array_mut) {
-            Some(pods) => Ok((code, pods.first_mut().map(Value::take).unwrap_or_default())),
+            Some(pods) => Ok(pods.first_mut().map(|pod| (code, pod.take()))),
             None => Err(Halt::Busy(format!("{code}, but no list"))),
         }
     }
