@@ -4,6 +4,7 @@
 //! What the node does not own is refused, and nothing is ever acknowledged that was not kept.
 
 mod accept;
+mod body;
 mod conflict;
 mod delivered;
 mod new;

@@ -4,7 +4,8 @@ use ::ring::rand::{SecureRandom, SystemRandom};
 use serde_json::{Value, json};
 use yurt_api::resource::TypeMeta;
 
-use super::accept::{Refused, bad};
+use super::accept::Refused;
+use super::body::bad;
 use super::object::shaped;
 use crate::clock;
 
