@@ -90,17 +90,15 @@ pub fn prepare(args: &RunArgs) -> Result<Settings> {
     let kubernetes = binaries::go(&top.join("e2e/kubernetes"), "kubernetes", &cache)?;
     let etcd = binaries::go(&top.join("e2e/etcd"), "etcd", &cache)?;
     let client_go = binaries::go(&top.join("e2e/clientgo"), "clientgo", &cache)?;
-    let specs = match cases::is_wanted(&args.only, cases::SPECS) {
-        true => Some(binaries::go(&top.join("e2e/specs"), "specs", &cache)?),
-        false => None,
-    };
+    let wanted = |case: &str| cases::is_wanted(&args.only, case);
+    let specs =
+        wanted(cases::SPECS).then(|| binaries::go(&top.join("e2e/specs"), "specs", &cache)).transpose()?;
     let hub = given_or_built(args.hub.as_deref(), &top, "yurt-hub", "yurthub")?;
     let manager = "yurt-controller-manager";
     let manager = given_or_built(args.manager.as_deref(), &top, manager, manager)?;
-    let conformance = match cases::is_wanted(&args.only, cases::CONFORMANCE) {
-        true => Some(binaries::cargo_test(&top, "yurt-testkit", "conformance")?),
-        false => None,
-    };
+    let conformance = wanted(cases::CONFORMANCE)
+        .then(|| binaries::cargo_test(&top, "yurt-testkit", "conformance"))
+        .transpose()?;
     let settings = Settings {
         run: top.join("target/e2e").join(run_name()),
         report: top.join("target/report/e2e.json"),

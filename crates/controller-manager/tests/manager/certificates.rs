@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use yurt_testkit::client::Protocol;
 use yurt_testkit::kubeconfig::Target;
 
-use crate::bed::{Bed, until};
+use crate::bed::{Bed, Manager, until};
 
 const FLAGS: &[&str] = &["--controllers=csr-approver"];
 const CLIENT: &str = "kubernetes.io/kube-apiserver-client";
@@ -75,22 +75,30 @@ async fn a_hub_gets_its_own_certificate_and_nobody_elses() {
     manager.stop().await;
 }
 
-#[tokio::test]
-async fn a_serving_certificate_waits_until_the_node_has_told_its_address() {
+/// The addresses of the node.
+fn tell(bed: &Bed, addresses: Value) {
+    bed.api.modify("nodes", "", "edge-1", |n| n["status"]["addresses"] = addresses.clone());
+}
+
+/// A node that has told no address yet, and a manager.
+async fn without_addresses() -> (Bed, Manager) {
     let bed = Bed::new().await;
     bed.node("edge-1", &[]);
-    let tell = |addresses: Value| {
-        bed.api.modify("nodes", "", "edge-1", |n| n["status"]["addresses"] = addresses.clone())
-    };
-    tell(json!([]));
+    tell(&bed, json!([]));
     let manager = bed.manager(FLAGS).await;
+    (bed, manager)
+}
+
+#[tokio::test]
+async fn a_serving_certificate_waits_until_the_node_has_told_its_address() {
+    let (bed, manager) = without_addresses().await;
     ask(&bed, "serving", "edge-1", "edge-1", SERVING, &["10.0.0.7", "127.0.0.1"]).await;
     ask(&bed, "stolen", "edge-1", "edge-1", SERVING, &["10.0.0.8"]).await;
     until("both to be left", || {
         bed.told("serving") == ["LeftForHuman"] && bed.told("stolen") == ["LeftForHuman"]
     })
     .await;
-    tell(json!([{"type": "InternalIP", "address": "10.0.0.7"}]));
+    tell(&bed, json!([{"type": "InternalIP", "address": "10.0.0.7"}]));
     until("the approval", || {
         bed.clock.advance(10);
         condition(&bed, "serving") == "Approved"
@@ -102,20 +110,14 @@ async fn a_serving_certificate_waits_until_the_node_has_told_its_address() {
 
 #[tokio::test]
 async fn many_open_requests_cost_one_look_at_the_nodes() {
-    let bed = Bed::new().await;
-    bed.node("edge-1", &[]);
-    let tell = |addresses: Value| {
-        bed.api.modify("nodes", "", "edge-1", |n| n["status"]["addresses"] = addresses.clone())
-    };
-    tell(json!([]));
-    let manager = bed.manager(FLAGS).await;
+    let (bed, manager) = without_addresses().await;
     let names: Vec<String> = (0..30).map(|n| format!("open-{n:02}")).collect();
     for name in &names {
         ask(&bed, name, "edge-1", "edge-1", SERVING, &["10.9.9.9"]).await;
     }
     ask(&bed, "z-last", "edge-1", "edge-1", SERVING, &["10.0.0.7"]).await;
     until("all to be left", || bed.told("z-last") == ["LeftForHuman"]).await;
-    tell(json!([{"type": "InternalIP", "address": "10.0.0.7"}]));
+    tell(&bed, json!([{"type": "InternalIP", "address": "10.0.0.7"}]));
     let lists = || bed.api.audit().count(|e| e.method == "GET" && e.path.contains("/api/v1/nodes"));
     let before = lists();
     until("the approval", || {

@@ -26,7 +26,7 @@ enum Reached {
 impl Reached {
     /// Before the first event of such a watch.
     fn at_start(request: &ResourceRequest) -> Self {
-        let is_named = request.options.field_selector.exact("metadata.name").is_some();
+        let is_named = is_named(request);
         match version::start_of_watch(&request.options) {
             Ok((0, false)) => Reached::Ordered,
             Ok((version, false)) => Reached::Version(version),
@@ -49,6 +49,10 @@ impl Reached {
             _ => Reached::Unknown,
         }
     }
+}
+
+fn is_named(request: &ResourceRequest) -> bool {
+    request.options.field_selector.exact("metadata.name").is_some()
 }
 
 /// Where another stream can go on for the client.
@@ -98,8 +102,7 @@ impl Told {
     pub(super) fn new(encoding: Encoding, request: Option<&ResourceRequest>, tables: bool) -> Self {
         let reached = request.map_or(Reached::Unknown, Reached::at_start);
         let unbegun = request.is_some_and(|r| matches!(version::start_of_watch(&r.options), Ok((_, true))));
-        let is_named = request.is_some_and(|r| r.options.field_selector.exact("metadata.name").is_some());
-        let one = (unbegun && is_named).then_some(One::Absent);
+        let one = (unbegun && request.is_some_and(is_named)).then_some(One::Absent);
         let decoder = Decoder::new(encoding, MAX_OBJECT);
         Told { encoding, decoder, sound: true, unbegun, reached, one, tables: tables.then(Tables::default) }
     }
