@@ -26,9 +26,10 @@ type event struct {
 }
 
 // state is an informer as `state` tells it; age is that of its newest watch, in seconds, which for a
-// streaming list begins after the list.
+// streaming list begins after the list. Base is the version of its newest list or of its seed.
 type state struct {
 	Synced  bool     `json:"synced"`
+	Base    string   `json:"base"`
 	Lists   int      `json:"lists"`
 	Streams int      `json:"streams"`
 	Watches int      `json:"watches"`
@@ -43,9 +44,12 @@ type informer struct {
 	kind   string
 	form   string
 	shared cache.SharedIndexInformer
+	labels string
+	direct *source
 	mutex  sync.Mutex
 	noted  state
 	began  time.Time
+	seed   runtime.Object
 }
 
 // source is what an informer's reflector calls.
@@ -54,11 +58,16 @@ type source struct {
 	watch func(context.Context, metav1.ListOptions) (watch.Interface, error)
 }
 
-// newInformers makes an informer for each kind in each form that the kind has; none of them runs.
-func newInformers(config string, where scope, kinds, forms []string) ([]*informer, error) {
+// newInformers makes an informer for each kind in each form that the kind has; none of them runs. They use the
+// server of config; what they are seeded with comes from the one of direct.
+func newInformers(config, direct string, where scope, kinds, forms []string) ([]*informer, error) {
 	var all []*informer
 	for _, form := range forms {
 		clients, err := newClients(config, form)
+		if err != nil {
+			return nil, err
+		}
+		beside, err := newClients(direct, form)
 		if err != nil {
 			return nil, err
 		}
@@ -70,8 +79,11 @@ func newInformers(config string, where scope, kinds, forms []string) ([]*informe
 			if source == nil {
 				continue
 			}
-			one := &informer{name: kind + "/" + form, kind: kind, form: form}
-			one.shared = cache.NewSharedIndexInformer(one.noting(*source, where.labels), example, 0, cache.Indexers{})
+			one := &informer{name: kind + "/" + form, kind: kind, form: form, labels: where.labels}
+			if one.direct, _, err = beside.source(kind, where.namespace); err != nil {
+				return nil, err
+			}
+			one.shared = cache.NewSharedIndexInformer(one.noting(*source), example, 0, cache.Indexers{})
 			all = append(all, one)
 		}
 	}
@@ -79,17 +91,23 @@ func newInformers(config string, where scope, kinds, forms []string) ([]*informe
 }
 
 // noting wraps list and watch so that what the reflector asks and gets is counted.
-func (i *informer) noting(from source, labels string) *cache.ListWatch {
+func (i *informer) noting(from source) *cache.ListWatch {
 	return &cache.ListWatch{
 		ListWithContextFunc: func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
-			options.LabelSelector = labels
+			options.LabelSelector = i.labels
+			if seed := i.takeSeed(); seed != nil {
+				return seed, i.startsFrom(seed)
+			}
 			i.note(func(noted *state) { noted.Lists++ })
 			list, err := from.list(ctx, options)
 			i.failed("list", options, err)
+			if err == nil {
+				err = i.startsFrom(list)
+			}
 			return list, err
 		},
 		WatchFuncWithContext: func(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) {
-			options.LabelSelector = labels
+			options.LabelSelector = i.labels
 			initial := options.SendInitialEvents != nil && *options.SendInitialEvents
 			i.note(func(noted *state) {
 				i.began = time.Now()

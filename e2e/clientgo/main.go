@@ -1,6 +1,8 @@
 // Command clientgo keeps client-go informers of one namespace and answers questions about them, one JSON line
 // for a line of standard input. It ends when that ends.
 //
+//	seed     lists everything from the server of --direct; the informers take that for their first list
+//	empty N  lets the informers begin with an empty list of version N
 //	begin    starts the informers
 //	state    every informer: which events came over the wire, how often it listed
 //	truth    lists everything from the server of --direct and remembers it
@@ -16,6 +18,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"strings"
 )
 
 func main() {
@@ -33,7 +36,7 @@ func main() {
 }
 
 func run(through, direct string, where scope, kinds, forms []string) error {
-	informers, err := newInformers(through, where, kinds, forms)
+	informers, err := newInformers(through, direct, where, kinds, forms)
 	if err != nil {
 		return err
 	}
@@ -52,7 +55,15 @@ func run(through, direct string, where scope, kinds, forms []string) error {
 }
 
 func answer(question string, informers []*informer, truth *truth) any {
+	question, version, _ := strings.Cut(question, " ")
 	switch question {
+	case "seed", "empty":
+		for _, informer := range informers {
+			if err := informer.fetchSeed(context.Background(), version); err != nil {
+				return map[string]string{"error": err.Error()}
+			}
+		}
+		return map[string]string{}
 	case "begin":
 		for _, informer := range informers {
 			go informer.shared.RunWithContext(context.Background())

@@ -48,13 +48,14 @@ impl Changes {
         Ok(changes)
     }
 
-    /// Makes so many ConfigMaps of that size in bytes, which then stay as they are.
+    /// Makes so many widgets of that size in bytes, which then stay as they are. Of a kind that the kubelet follows, so
+    /// many would push out of the apiserver's memory what its watches of single objects go on from.
     pub fn fill(&mut self, count: usize, size: usize) -> Result<()> {
         for index in 0..count {
-            let mut filler = object("configmaps", &format!("filler-{index}"));
-            filler["data"] = json!({"filler": "x".repeat(size)});
-            let made = self.admin.json("POST", &path("configmaps"), &filler)?;
-            self.note("configmaps", &made, false)?;
+            let mut filler = object("widgets", &format!("filler-{index}"));
+            filler["spec"]["filler"] = json!("x".repeat(size));
+            let made = self.admin.json("POST", &path("widgets"), &filler)?;
+            self.note("widgets", &made, false)?;
         }
         self.record.hear(&std::mem::take(&mut self.made))
     }

@@ -1,7 +1,9 @@
 //! Informers of client-go, in a program of their own (`e2e/clientgo`).
 
+use crate::changes::NAMESPACE;
 use crate::informers::Informers;
 use crate::process::lines;
+use crate::world::World;
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 use std::fs::File;
@@ -22,6 +24,18 @@ pub struct ClientGo {
 }
 
 impl ClientGo {
+    /// Starts the program with informers of everything that [`crate::changes`] changes.
+    pub fn of_changes(world: &World, config: &Path, streaming: bool) -> Result<ClientGo> {
+        let flag = |name: &str, value: &Path| format!("--{name}={}", value.display());
+        let flags = [
+            flag("through", config),
+            flag("direct", &world.cluster.admin_config),
+            format!("--namespace={NAMESPACE}"),
+        ];
+        let log = world.settings.run.join("logs/clientgo.log");
+        ClientGo::start(&world.settings.client_go, streaming, &flags, &log)
+    }
+
     /// Starts the program with these flags; with `streaming` its informers will begin with a streaming list.
     pub fn start(program: &Path, streaming: bool, flags: &[String], log: &Path) -> Result<ClientGo> {
         let mut child = Command::new(program)
@@ -42,6 +56,16 @@ impl ClientGo {
         self.ask("begin").map(drop)
     }
 
+    /// Lets the informers take what the cloud holds now for their first list.
+    pub fn seed(&mut self) -> Result<()> {
+        self.ask_without_error("seed")
+    }
+
+    /// Lets the informers take an empty list of this version for their first.
+    pub fn seed_with_nothing(&mut self, version: u64) -> Result<()> {
+        self.ask_without_error(&format!("empty {version}"))
+    }
+
     /// Every informer by its name.
     pub fn state(&mut self) -> Result<Informers> {
         Ok(serde_json::from_value(self.ask("state")?)?)
@@ -49,8 +73,7 @@ impl ClientGo {
 
     /// Remembers what the cloud holds now as the truth.
     pub fn remember_truth(&mut self) -> Result<()> {
-        let answer = self.ask("truth")?;
-        if answer["error"].is_string() { bail!("the truth is not to be had: {answer}") } else { Ok(()) }
+        self.ask_without_error("truth")
     }
 
     /// An error that says where an informer's store is not the truth.
@@ -60,6 +83,11 @@ impl ClientGo {
             true => Ok(()),
             false => bail!("stores differ from the truth: {differences}"),
         }
+    }
+
+    fn ask_without_error(&mut self, question: &str) -> Result<()> {
+        let answer = self.ask(question)?;
+        if answer["error"].is_string() { bail!("{question}: {answer}") } else { Ok(()) }
     }
 
     fn ask(&mut self, question: &str) -> Result<Value> {

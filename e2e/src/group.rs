@@ -3,7 +3,7 @@
 
 use crate::changes::{Changes, KINDS, NAMESPACE, path};
 use crate::client_go::ClientGo;
-use crate::informers::Informers;
+use crate::informers::{self, Informers, TOLD};
 use crate::kube_rs::KubeRs;
 use crate::wait::until;
 use crate::world::World;
@@ -11,14 +11,6 @@ use anyhow::{Context, Result, bail};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
-
-/// The longest wait for events that are on their way; client-go waits up to 30 s before it comes again.
-const TOLD: Duration = Duration::from_secs(45);
-
-/// client-go takes a watch that ends within its first second without an event for a failure and lists again
-/// (`tools/cache/reflector.go`, `handleAnyWatch`). In seconds, with room for the start of its clock.
-const GROWN_UP: f64 = 1.2;
 
 /// Informers that began together, and how many changes had been made by then.
 pub struct Group {
@@ -33,16 +25,7 @@ pub struct Group {
 impl Group {
     /// Gets informers of every library and style ready; none of them runs.
     pub fn prepare(world: &World, config: &Path, name: &'static str) -> Result<Group> {
-        let logs = world.settings.run.join("logs/clientgo.log");
-        let flag = |name: &str, value: &Path| format!("--{name}={}", value.display());
-        let flags = [
-            flag("through", config),
-            flag("direct", &world.cluster.admin_config),
-            format!("--namespace={NAMESPACE}"),
-        ];
-        let start = |style, streaming| {
-            ClientGo::start(&world.settings.client_go, streaming, &flags, &logs).map(|one| (style, one))
-        };
+        let start = |style, streaming| ClientGo::of_changes(world, config, streaming).map(|one| (style, one));
         let go = vec![start("plain", false)?, start("streaming", true)?];
         let (config, truth) = (config.to_path_buf(), BTreeMap::new());
         Ok(Group { name, since: 0, go, rust: None, config, truth })
@@ -144,25 +127,13 @@ impl Group {
 
     /// Waits until no watch of client-go is young.
     pub fn grown_up(&mut self) -> Result<()> {
-        until("watches to grow up", TOLD, || {
-            for (name, informer) in self.state()?.iter().filter(|(name, _)| name.starts_with("client-go")) {
-                if informer.age < GROWN_UP {
-                    bail!("{name} is {:.1} s old", informer.age);
-                }
-            }
-            Ok(())
-        })
+        until("watches to grow up", TOLD, || informers::grown_up(&of_client_go(self.state()?)))
     }
 
     /// Waits until every informer of client-go has asked for something since `before`.
     pub fn came_again(&mut self, before: &Informers) -> Result<()> {
         until("clients to come again", TOLD, || {
-            for (name, informer) in self.state()?.iter().filter(|(name, _)| name.starts_with("client-go")) {
-                if before.get(name).is_some_and(|before| before.asked() >= informer.asked()) {
-                    bail!("{name} has not");
-                }
-            }
-            Ok(())
+            informers::came_again(&of_client_go(before.clone()), &of_client_go(self.state()?))
         })
     }
 
@@ -189,6 +160,11 @@ fn cloud(world: &World, kind: &str) -> Result<BTreeMap<String, Value>> {
 
 fn kind_of(name: &str) -> &'static str {
     KINDS.into_iter().find(|kind| name.contains(&format!(" {kind}/"))).unwrap_or_default()
+}
+
+/// Those that say how old their watches are.
+fn of_client_go(all: Informers) -> Informers {
+    all.into_iter().filter(|(name, _)| name.starts_with("client-go")).collect()
 }
 
 fn only_metadata(object: &mut Value) {

@@ -5,6 +5,7 @@
 //! own (network, mounts, processes): `init` is process 1 there and cleans up, `cases` is the work. Whatever
 //! ends a run, the kernel ends all of it, and nothing of the machine's own network or files is touched.
 
+mod beginners;
 mod binaries;
 mod cases;
 mod cgroup;

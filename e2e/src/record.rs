@@ -64,6 +64,17 @@ impl Record {
         some.filter(|told| told.kind == kind).map(|told| &told.event).collect()
     }
 
+    /// Of the first `to` events those of that kind which come after a version.
+    pub fn after(&self, version: u64, to: usize, kind: &str) -> Vec<&Event> {
+        let some = self.told.iter().take(to).map(|told| (told.kind, &told.event));
+        some.filter(|(of, event)| *of == kind && event.number() > version).map(|(_, event)| event).collect()
+    }
+
+    /// The newest version of the first `to` events; 0 when there are none.
+    pub fn newest(&self, to: usize) -> u64 {
+        self.told.iter().take(to).map(|told| told.event.number()).max().unwrap_or_default()
+    }
+
     /// Waits until each of these writes was told.
     pub fn hear(&mut self, made: &[Made]) -> Result<()> {
         until("the cloud to tell what was written", HEARD, || {

@@ -48,7 +48,13 @@ fn story(world: &mut World, changes: &mut Changes) -> Result<()> {
     let cost = cost.end(world, changes, flaps)?;
     informers.listed_once()?;
     stayed(&streams, &informers.state()?)?;
-    cost.is_small(flaps)
+    cost.is_small(flaps).with_context(|| listed(world))
+}
+
+/// What the hub says of its lists.
+fn listed(world: &World) -> String {
+    let log = std::fs::read_to_string(world.settings.run.join("logs/yurthub.log")).unwrap_or_default();
+    log.lines().filter(|line| line.contains("listed anew")).collect::<Vec<_>>().join("\n")
 }
 
 /// An error when a stream has ended: its client would have begun another one.

@@ -1,6 +1,7 @@
 //! The cases, in the order in which they run. Each starts from a node that is online through the hub (or
 //! makes one), and one that fails leaves the next a fresh boot.
 
+mod beginnings;
 mod black_hole;
 mod boot_requests;
 mod certificates;
@@ -37,7 +38,7 @@ struct Case {
 pub const CONFORMANCE: &str = "conformance";
 pub const SPECS: &str = "specs";
 
-const CASES: [Case; 18] = [
+const CASES: [Case; 19] = [
     Case { name: CONFORMANCE, run: conformance::run },
     Case { name: "native-boot", run: native::run },
     Case { name: "register", run: register::run },
@@ -52,6 +53,7 @@ const CASES: [Case; 18] = [
     // is made again, and lists are what it counts.
     Case { name: "flapping", run: flapping::run },
     Case { name: "informers", run: informers::run },
+    Case { name: "beginnings", run: beginnings::run },
     Case { name: "endpoints", run: endpoints::run },
     Case { name: SPECS, run: specs::run },
     Case { name: "timing", run: timing::run },

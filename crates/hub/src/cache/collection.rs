@@ -352,9 +352,13 @@ impl Collection {
         self.lock().ring.start_after(version)
     }
 
-    /// Events from `position` on, at most so many, and the view's version if that is all of them.
-    pub fn since(&self, position: u64, at_most: usize) -> Option<(Vec<Arc<Entry>>, Option<u64>)> {
+    /// Events from `position` on for a watcher that began with what `known` knows, at most so many, and the view's
+    /// version if that is all of them. `None` when some of them are not known (any more).
+    pub fn since(&self, position: u64, known: u64, at_most: usize) -> Option<(Vec<Arc<Entry>>, Option<u64>)> {
         let inner = self.lock();
+        if inner.ring.jumped_over(known).is_some() {
+            return None;
+        }
         let events = inner.ring.since(position, at_most)?;
         let complete = position + events.len() as u64 >= inner.ring.end();
         Some((events, complete.then_some(inner.current)))

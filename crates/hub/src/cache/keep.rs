@@ -255,6 +255,7 @@ impl Cache {
             })
             .collect();
         told.sort_by_key(|c| c.version);
+        held.jump(version);
         self.tell(held, told, version);
     }
 

@@ -18,6 +18,7 @@ pub const LOCAL: u64 = 1 << 62;
 /// Bounds of one ring.
 const MAX_ENTRIES: usize = 1024;
 const MAX_BYTES: usize = 512 << 10;
+const MAX_JUMPS: usize = 32;
 
 /// Whether `version` is one that the hub gave to a local write.
 pub fn is_local(version: u64) -> bool {
@@ -29,6 +30,8 @@ pub fn is_local(version: u64) -> bool {
 pub struct Entry {
     /// The version that the collection's view has after this event.
     pub version: u64,
+    /// The cloud's version that the collection had reached with this event.
+    pub cloud: u64,
     /// Leads watchers from a local version back to the cloud's: never skipped for being old.
     pub lead: bool,
     /// Added, modified or deleted, as seen by a watcher of the whole collection.
@@ -77,12 +80,34 @@ pub struct Ring {
     /// The upstream version that the ring begins after.
     floor: u64,
     bytes: usize,
+    /// Versions between which lists tell what is different, and nobody knows what happened.
+    jumps: VecDeque<(u64, u64)>,
 }
 
 impl Ring {
     /// An empty history that begins after `floor`.
     pub fn new(floor: u64) -> Self {
-        Ring { entries: VecDeque::new(), first: 0, floor, bytes: 0 }
+        Ring { entries: VecDeque::new(), first: 0, floor, bytes: 0, jumps: VecDeque::new() }
+    }
+
+    /// The next events are the difference between a list of version `to` and what was held of version `from`.
+    pub fn jump(&mut self, from: u64, to: u64) {
+        if from + 1 >= to {
+            return;
+        }
+        self.jumps.push_back((from, to));
+        if self.jumps.len() > MAX_JUMPS {
+            // What lies between the two oldest counts as not known, too.
+            if let (Some((from, _)), Some((_, to))) = (self.jumps.pop_front(), self.jumps.pop_front()) {
+                self.jumps.push_front((from, to));
+            }
+        }
+    }
+
+    /// The list that passed over what a client of `version` knows: which objects came into it and went again, nobody
+    /// can tell.
+    pub fn jumped_over(&self, version: u64) -> Option<u64> {
+        self.jumps.iter().find(|(from, to)| *from < version && version < *to).map(|(_, to)| *to)
     }
 
     /// Adds an event; the oldest go when a bound is reached.
@@ -111,6 +136,7 @@ impl Ring {
         self.entries.clear();
         self.bytes = 0;
         self.floor = floor;
+        self.jumps.clear();
     }
 
     /// The position after the newest event.
@@ -130,6 +156,9 @@ impl Ring {
         if !local && version < self.floor {
             return Start::Gone { oldest: self.floor };
         }
+        if let Some(oldest) = self.jumped_over(version) {
+            return Start::Gone { oldest };
+        }
         let known_to_watcher = |e: &Arc<Entry>| is_local(e.version) == local && e.version <= version;
         let after = self.entries.iter().rposition(known_to_watcher).map(|i| i as u64 + 1);
         match (local, after) {
@@ -147,6 +176,7 @@ mod tests {
     fn entry(version: u64) -> Entry {
         Entry {
             version,
+            cloud: version,
             lead: false,
             kind: EventType::Modified,
             key: ObjectKey { namespace: String::new(), name: "x".to_owned() },
@@ -207,6 +237,30 @@ mod tests {
         assert!(ring.since(9, 1).is_none());
         assert_eq!(ring.since(10, 1).unwrap()[0].version, 11);
         assert_eq!(ring.end(), MAX_ENTRIES as u64 + 10);
+    }
+
+    /// What came and went between two lists nobody knows, so that nobody goes on from in between.
+    #[test]
+    fn a_list_passes_over_who_knows_more_than_what_was_held() {
+        let mut ring = ring(4, &[5]);
+        ring.jump(5, 9);
+        ring.push(entry(9));
+        ring.jump(9, 10);
+        ring.jump(12, 12);
+        let cases =
+            [(5, at(1, 5)), (6, gone(9)), (8, gone(9)), (9, at(2, 9)), (10, at(2, 10)), (11, at(2, 11))];
+        for (version, expected) in cases {
+            assert_eq!(ring.start_after(version), expected, "from {version}");
+        }
+        for n in 0..MAX_JUMPS as u64 {
+            ring.jump(20 + n * 10, 25 + n * 10);
+        }
+        assert_eq!(ring.jumps.len(), MAX_JUMPS);
+        assert_eq!(ring.start_after(10), gone(25), "the oldest are one");
+        assert_eq!(ring.start_after(8), gone(25));
+        assert_eq!(ring.start_after(36), at(2, 36), "between two others");
+        ring.reset(40);
+        assert!(ring.jumps.is_empty());
     }
 
     #[test]

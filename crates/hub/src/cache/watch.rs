@@ -37,6 +37,7 @@ const BATCH: usize = 64;
 /// How often a watcher that asked for them gets a bookmark
 /// (`k8s.io/apiserver/pkg/storage/cacher`: about a minute).
 const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
+const BOOKMARK_BEFORE_END: Duration = Duration::from_secs(2);
 /// How long a watch without `timeoutSeconds` lives: the apiserver's `--min-request-timeout` of 1800 s,
 /// up to twice of it.
 const LIFE: Duration = Duration::from_secs(1800);
@@ -164,6 +165,8 @@ impl Cache {
         if initial && let Err(why) = caught_up(&collection, version).await {
             return Ok(WatchPlan::Unfit(why));
         }
+        // The cloud's watch cache takes such a watch, too, and tells it nothing until it has come so far.
+        let ahead = !initial && !ring::is_local(version) && version > collection.version();
         let pen = Pen::new(candidate.representation, collection.item_type(), asked.table.clone())
             .after(asked.columns.as_deref());
         let begun = if initial {
@@ -187,10 +190,11 @@ impl Cache {
             candidate: candidate.clone(),
             position,
             known,
+            ahead,
             pending,
             share: None,
             pen,
-            bookmark_at: options.allow_bookmarks.then(|| now + BOOKMARK_EVERY),
+            bookmark_at: options.allow_bookmarks.then(|| next_bookmark(now, now + life)).flatten(),
             ends_at: now + life,
             shutdown: self.shutdown.clone(),
             metrics: Arc::clone(&self.metrics),
@@ -290,6 +294,8 @@ struct Watcher {
     _presence: Watching,
     position: u64,
     known: u64,
+    /// It began with a version that the collection had not reached: until then nothing here is news to it.
+    ahead: bool,
     pending: VecDeque<Bytes>,
     /// Of the frames that it began with.
     share: Option<ViewShare>,
@@ -311,7 +317,8 @@ impl Watcher {
             self.share = None;
             // Marked as seen before looking: what comes in between wakes the wait below.
             self.news.borrow_and_update();
-            let Some((events, end)) = self.candidate.collection.since(self.position, BATCH) else {
+            let Some((events, end)) = self.candidate.collection.since(self.position, self.known, BATCH)
+            else {
                 self.over = true;
                 self.metrics.expired_watches.inc();
                 return Some(self.pen.expired());
@@ -334,16 +341,18 @@ impl Watcher {
 
     async fn wait(&mut self, end: Option<u64>) -> Wake {
         let ends_at = self.ends_at;
-        let bookmark_at = self.bookmark_at.filter(|_| end.is_some());
+        let bookmark_at = self
+            .bookmark_at
+            .filter(|_| end.is_some() && !self.is_ahead_of(self.candidate.collection.version()));
         let next = bookmark_at.map_or(ends_at, |b| b.min(ends_at));
         tokio::select! {
             news = self.news.changed() => if news.is_ok() { Wake::News } else { Wake::Over },
             () = self.shutdown.wait() => Wake::Over,
             () = tokio::time::sleep_until(next.into()) => match end {
                 Some(version) if next < ends_at => {
-                    self.bookmark_at = Some(clock::monotonic() + BOOKMARK_EVERY);
+                    self.bookmark_at = next_bookmark(clock::monotonic(), ends_at);
                     // The cloud may have said meanwhile that nothing changed.
-                    let version = self.candidate.collection.since(self.position, 1).and_then(|(_, v)| v).unwrap_or(version);
+                    let version = self.candidate.collection.since(self.position, self.known, 1).and_then(|(_, v)| v).unwrap_or(version);
                     Wake::Bookmark(self.pen.bookmark(version, false))
                 }
                 _ => Wake::Over,
@@ -351,8 +360,16 @@ impl Watcher {
         }
     }
 
+    /// Whether the client knows a state that is newer than the cloud's of this version.
+    fn is_ahead_of(&self, version: u64) -> bool {
+        self.ahead && version < self.known
+    }
+
     /// What this watcher gets of an event: nothing, the frame as it is, or one of its own.
     fn frame(&mut self, event: &Entry) -> Option<Bytes> {
+        if self.is_ahead_of(event.cloud) {
+            return None;
+        }
         if !event.lead && !ring::is_local(event.version) && event.version <= self.known {
             return None;
         }
@@ -397,6 +414,13 @@ enum Wake {
     News,
     Bookmark(Bytes),
     Over,
+}
+
+/// When a watch that ends then is told the version next: every minute, and once more before its end, so that its client
+/// goes on from there (`nextBookmarkTime` of `k8s.io/apiserver/pkg/storage/cacher/cache_watcher.go`).
+fn next_bookmark(now: Instant, ends_at: Instant) -> Option<Instant> {
+    let last = ends_at.checked_sub(BOOKMARK_BEFORE_END).filter(|last| *last > now)?;
+    Some(last.min(now + BOOKMARK_EVERY))
 }
 
 /// A time below `bound`, so that watches which began together do not end together.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::json;
+use yurt_testkit::apiserver::Fault;
 use yurt_testkit::client::{Client, WatchStream};
 use yurt_testkit::cluster::Cluster;
 use yurt_testkit::objects;
@@ -322,6 +323,74 @@ async fn a_compacted_history_is_bridged_by_a_list() {
     let expected = [("a", "MODIFIED"), ("gone", "DELETED"), ("new", "ADDED")];
     assert_eq!(seen, expected.map(|(n, k)| (n.to_owned(), k.to_owned())).into());
     assert_eq!(rest(&mut stream).await, []);
+}
+
+/// P4: who was at the cloud until now is ahead of the hub: nothing that it knows is told, nothing that is older, and
+/// what it misses is told or said to be missed.
+#[tokio::test]
+async fn who_is_ahead_of_the_hub_is_never_led_back() {
+    for compacted in [false, true] {
+        let cluster = online().await;
+        put(&cluster, "a", "red");
+        let client = reader(&cluster, "ann", &["configmaps"]);
+        let (_, mut live) = informer(&client, MAPS, JSON).await;
+        until_collection(&cluster, &["configmaps"], "live").await;
+        cut(&cluster).await;
+        put(&cluster, "a", "blue");
+        let ahead = put(&cluster, "soon-gone", "red");
+        let query = format!("resourceVersion={ahead}&allowWatchBookmarks=true&timeoutSeconds=3");
+        let mut short = watch(&client, &query).await;
+        let mut stream = watch(&client, &format!("resourceVersion={ahead}")).await;
+        let told = short.next().await.unwrap();
+        assert!(told.is_none(), "{told:?} is not newer than {ahead}");
+        let gone = version(&cluster.api.delete("configmaps", "default", "soon-gone").expect("it was there"));
+        if compacted {
+            cluster.api.compact();
+        }
+        mend(&cluster).await;
+        if compacted {
+            // Only a list tells the hub of the change, and nobody of what came and went before it.
+            let told = stream.next_change(SOON).await.unwrap();
+            assert_eq!((told.kind.as_str(), &told.object["code"]), ("ERROR", &json!(410)));
+            assert_eq!(change(&mut live).await.1, "a");
+        } else {
+            assert_eq!(change(&mut stream).await, ("DELETED".into(), "soon-gone".into(), "red".into(), gone));
+        }
+        let last = put(&cluster, "a", "green");
+        if !compacted {
+            assert_eq!(change(&mut stream).await, ("MODIFIED".into(), "a".into(), "green".into(), last));
+        }
+        let stale = client.get(&format!("{MAPS}?watch=true&resourceVersion={ahead}&timeoutSeconds=1")).await;
+        assert_eq!(stale.unwrap().text().contains("410"), compacted);
+    }
+}
+
+/// P4: while upstream refuses the hub's watch, clients are the cloud's; the list of one is what the hub goes on from.
+#[tokio::test]
+async fn a_collection_that_cannot_be_followed_takes_over_what_clients_list() {
+    let cluster = online().await;
+    put(&cluster, "a", "red");
+    let client = reader(&cluster, "ann", &["configmaps"]);
+    let (_, mut live) = informer(&client, MAPS, JSON).await;
+    until_collection(&cluster, &["configmaps"], "live").await;
+    let fault = Fault::Fail(404, "NotFound");
+    let refused = cluster.api.fault(fault, |_, path| path.starts_with(MAPS) && path.contains("watch=true"));
+    cluster.api.end_watches();
+    until_collection(&cluster, &["configmaps"], "frozen").await;
+    put(&cluster, "soon-gone", "red");
+    cluster.api.compact();
+    let list = client.get(MAPS).await.unwrap().expect(200).json();
+    assert_eq!(change(&mut live).await.1, "soon-gone", "the list of another client is news");
+    cluster.api.remove_fault(refused);
+    let mut stream = watch(&client, &format!("resourceVersion={}", version(&list))).await;
+    cluster.api.delete("configmaps", "default", "soon-gone");
+    for stream in [&mut stream, &mut live] {
+        let (kind, name, ..) = change(stream).await;
+        assert_eq!((kind.as_str(), name.as_str()), ("DELETED", "soon-gone"));
+    }
+    until_collection(&cluster, &["configmaps"], "live").await;
+    // It had no need to list.
+    until_metric(&cluster, "upstream_lists_total", |lists| lists == 0).await;
 }
 
 /// P4, P10: kill -9 of the hub, with and without the link: a client goes on from the version that it has.

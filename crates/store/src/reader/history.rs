@@ -37,8 +37,8 @@ pub struct History {
 }
 
 impl Reader {
-    /// What changed after `version`, and how the objects of `keys` are. `Err` gives the oldest version that the
-    /// history reaches back to, when that is later, or too much has changed.
+    /// What changed after `version`, and how the objects of `keys` are. `Err` gives a version from which the history is
+    /// whole, when it does not reach back so far, a list passed over this version, or too much has changed.
     ///
     /// # Errors
     /// As [`Reader::list`].
@@ -93,8 +93,12 @@ impl Reader {
         let mut all = Vec::new();
         while let Some(row) = later.next()? {
             let (was, ended) = rows::past(row, &self.sealer, id.0, secret)?;
-            if !found.fits(&was.row) {
+            let is_gap = was.row.key.name.is_empty();
+            if !found.fits(&was.row) || (is_gap && was.since < found.version) {
                 return Ok(None);
+            }
+            if is_gap {
+                continue;
             }
             all.push(Past { row: was.row, since: was.since, ended });
         }

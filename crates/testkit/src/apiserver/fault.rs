@@ -4,7 +4,7 @@
 use std::{
     io,
     sync::{
-        Mutex,
+        Arc, Mutex,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -15,6 +15,7 @@ use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream};
 use http::{Response, StatusCode, header};
 use http_body_util::BodyExt;
+use tokio::sync::watch;
 
 use super::error::Refusal;
 
@@ -27,6 +28,8 @@ pub enum Fault {
     SlowFirstByte(Duration),
     /// The body comes in pieces of so many bytes, one each interval.
     SlowBody(usize, Duration),
+    /// The body stands still after so many bytes until the gate is opened.
+    HoldBody(usize, Gate),
     /// The body ends with a broken stream after so many bytes.
     CutBody(usize),
     /// The body ends after so many bytes as if that were all of it.
@@ -44,6 +47,35 @@ pub enum Fault {
     /// 200 with this text as if it were JSON of the API.
     Garbage(&'static str),
 }
+
+/// Holds bodies until it is opened.
+#[derive(Clone, Debug)]
+pub struct Gate(Arc<watch::Sender<bool>>);
+
+impl Gate {
+    /// A closed one.
+    pub fn closed() -> Self {
+        Gate(Arc::new(watch::Sender::new(false)))
+    }
+
+    /// Opens it, for good.
+    pub fn open(&self) {
+        self.0.send_replace(true);
+    }
+
+    async fn passed(&self) {
+        // The sender lives as long as this.
+        let _ = self.0.subscribe().wait_for(|open| *open).await;
+    }
+}
+
+impl PartialEq for Gate {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Gate {}
 
 /// The name of a fault that was added.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,7 +138,7 @@ impl Fault {
                 tokio::time::sleep(*delay).await;
                 None
             }
-            Self::SlowBody(..) | Self::CutBody(_) | Self::ShortBody(_) => None,
+            Self::SlowBody(..) | Self::HoldBody(..) | Self::CutBody(_) | Self::ShortBody(_) => None,
             Self::Fail(code, reason) => Some(Err(Refusal::new(*code, reason, format!("testkit: {reason}")))),
             Self::TooManyRequests(seconds) => {
                 Some(Err(Refusal::too_many_requests("Too many requests, please try again later.", *seconds)))
@@ -121,6 +153,10 @@ impl Fault {
     /// Spoils the body of an answer.
     pub fn spoil(&self, response: Response<Body>) -> Response<Body> {
         match *self {
+            Self::HoldBody(after, ref gate) => {
+                let gate = gate.clone();
+                response.map(|b| Body::from_stream(held(b, after, gate)))
+            }
             Self::SlowBody(size, every) => response.map(|b| Body::from_stream(slowly(b, size, every))),
             Self::CutBody(after) => response.map(|b| Body::from_stream(cut(b, after))),
             Self::ShortBody(after) => {
@@ -158,6 +194,25 @@ fn slowly(body: Body, size: usize, every: Duration) -> impl Stream<Item = io::Re
     pieces.then(move |piece| async move {
         tokio::time::sleep(every).await;
         piece
+    })
+}
+
+fn held(body: Body, after: usize, gate: Gate) -> impl Stream<Item = io::Result<Bytes>> {
+    let mut left = after;
+    let parts = data(body).flat_map(move |piece| {
+        let mut rest = piece.unwrap_or_default();
+        let first = rest.split_to(left.min(rest.len()));
+        left -= first.len();
+        stream::iter([(first, false), (rest, true)])
+    });
+    parts.then(move |(part, is_held)| {
+        let gate = gate.clone();
+        async move {
+            if is_held && !part.is_empty() {
+                gate.passed().await;
+            }
+            Ok(part)
+        }
     })
 }
 

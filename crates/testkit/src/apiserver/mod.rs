@@ -58,7 +58,7 @@ pub mod write;
 pub use audit::Entry;
 pub use auth::Principal;
 pub use authorize::Rule;
-pub use fault::{Fault, FaultId};
+pub use fault::{Fault, FaultId, Gate};
 pub use registry::Kind;
 pub use server::Options;
 pub use storage::Snapshot;

@@ -32,6 +32,14 @@ impl Collection {
         self.news.send_replace(());
     }
 
+    /// The difference between what is held and a list of this version is told next: whoever is somewhere in between has
+    /// to list, too.
+    pub fn jump(&self, version: u64) {
+        let mut inner = self.lock();
+        let from = inner.version;
+        inner.ring.jump(from, version);
+    }
+
     /// Upstream said that nothing changed up to `version`.
     pub fn progress(&self, version: u64) {
         self.lock().progress(version);
@@ -221,7 +229,8 @@ impl Collection {
         let (before, item) = before.map_or((None, None), |b| (Some(b.attributes), Some(b.item)));
         let left = item.filter(|_| kind == EventType::Modified && !self.looks_like(&object, before.as_ref()));
         let left = left.map(|item| self.at_version(&item, version));
-        inner.ring.push(Entry { version, lead, kind, key: key.clone(), frame, object, before, left });
+        let cloud = if ring::is_local(version) { inner.version } else { version.max(inner.version) };
+        inner.ring.push(Entry { version, cloud, lead, kind, key: key.clone(), frame, object, before, left });
         inner.current = version;
         self.events.fetch_add(1, Ordering::Relaxed);
     }

@@ -193,6 +193,10 @@ impl Reflector {
                 pause = None;
             }
             (state, pause) = step(state, last, pause);
+            if let State::Pausing(_) | State::Listing(_) = state {
+                // Who asks meanwhile is better served by the cloud, and what it lists is taken over.
+                self.collection.set_state(CollectionState::Frozen);
+            }
         }
         self.freeze().await;
         self.collection.stop_reflecting();
@@ -216,8 +220,12 @@ impl Reflector {
                 Event::LinkUp
             }
             State::Listing(wait) => {
+                let gone = self.collection.version();
                 tokio::time::sleep(wait).await;
-                self.came_to(self.list().await).await
+                match self.was_listed_since(gone) {
+                    true => Event::Listed,
+                    false => self.came_to(self.list().await).await,
+                }
             }
             State::Watching => self.came_to(self.watch().await).await,
             State::Pausing(pause) => {
@@ -226,6 +234,13 @@ impl Reflector {
             }
             State::Ended => Event::Unused,
         }
+    }
+
+    /// Whether a client's list has meanwhile brought the collection beyond this version, which is gone.
+    fn was_listed_since(&self, gone: u64) -> bool {
+        let is_whole = !self.collection.is_damaged() && !self.collection.is_behind();
+        let same_time = self.cache.history.travels() == self.seen.load(Ordering::Relaxed);
+        is_whole && same_time && self.collection.version() > gone
     }
 
     async fn came_to(&self, ended: Result<Event, Stop>) -> Event {
@@ -334,6 +349,7 @@ impl Reflector {
                 let found = self.collection.version() < before;
                 self.seen.store(travels + u64::from(found), Ordering::Relaxed);
                 self.cache.metrics.lists.inc();
+                tracing::info!(collection = %key, before, now = self.collection.version(), "listed anew");
                 self.cache.settle(&self.collection).await;
                 Ok(Event::Listed)
             }

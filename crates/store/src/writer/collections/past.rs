@@ -1,11 +1,13 @@
 //! The history of a collection: what its objects were before they went, or before they changed so that a selector could
 //! tell. Together with the versions of the rows it says what a watch from an older version has missed.
 
+use bytes::Bytes;
 use rusqlite::{Connection, params};
+use yurt_api::collection::ObjectKey;
 
 use super::{Effects, Session};
 use crate::error::Result;
-use crate::records::CollectionId;
+use crate::records::{CollectionId, Row};
 use crate::rows::{Objects, Was};
 use crate::shared::Figures;
 
@@ -28,6 +30,23 @@ pub(super) fn keep(
     figures.past = (figures.past.0 + 1, figures.past.1 + bytes);
     effects.wrote(was.row.body.len());
     Ok(())
+}
+
+/// Keeps that nobody knows what happened between two versions, of which a list tells the difference: no watch can start
+/// from one in between. It stands as an object without a name that was there from the one until the other.
+pub(super) fn keep_gap(
+    objects: &Objects<'_>,
+    effects: &mut Effects,
+    figures: &mut Figures,
+    since: u64,
+    ended: u64,
+) -> Result<()> {
+    if since + 1 >= ended {
+        return Ok(());
+    }
+    let nothing =
+        Row { key: ObjectKey::new("", ""), resource_version: ended, uid: String::new(), body: Bytes::new() };
+    keep(objects, effects, figures, &Was { row: nothing, since, other: true }, ended)
 }
 
 /// Takes away what is beyond the bounds; true when the history got shorter.

@@ -82,7 +82,8 @@ pub(super) fn fill(
 ) -> Result<Replaced> {
     let rv = figures.rv;
     // When the cloud was set back, the rows that stay must not speak for a version that is gone.
-    let set_back = session.shared.get(id.0).is_some_and(|before| rv < before.rv);
+    let before = session.shared.get(id.0).map(|before| before.rv);
+    let set_back = before.is_some_and(|before| rv < before);
     let kind = Kind { resource: key.resource.clone(), encoding: key.representation.encoding };
     let mut objects = Objects::with(session.conn, session.sealer, id, kind)?;
     if set_back {
@@ -116,6 +117,9 @@ pub(super) fn fill(
             past::keep(&objects, effects, &mut figures, was, rv)?;
         }
         difference.note(gone, was.map(|was| was.row));
+    }
+    if let Some(before) = before.filter(|_| !set_back) {
+        past::keep_gap(&objects, effects, &mut figures, before, rv)?;
     }
     if past::prune(session, effects, id, &mut figures)? {
         save_header(session.conn, id.0, &mut figures)?;

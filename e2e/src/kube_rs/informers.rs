@@ -1,25 +1,21 @@
 //! Informers of kube-rs: a watcher with its reflector for every kind, whole objects and metadata alone, plain
-//! and streaming lists, on a thread of its own.
+//! and streaming lists.
 
+use super::{Background, Shared, key, lock, resource, told};
 use crate::changes::{KINDS, NAMESPACE};
-use crate::informers::{Event, Informer, Informers};
-use anyhow::{Context, Result};
+use crate::informers::{Informer, Informers};
+use anyhow::Result;
 use futures_util::{Stream, StreamExt, future::join_all};
-use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind, ObjectMeta, PartialObjectMeta};
-use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::Resource;
+use kube::api::{Api, ApiResource, DynamicObject, PartialObjectMeta};
 use kube::runtime::WatchStreamExt;
 use kube::runtime::reflector::{self, store::Writer};
 use kube::runtime::watcher::{self, watcher};
-use kube::{Resource, ResourceExt};
 use serde::Serialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
-use tokio::sync::oneshot;
-
-type Shared<T> = Arc<Mutex<T>>;
+use std::sync::Arc;
 
 /// What one informer noted, and what its reflector holds as JSON by key.
 #[derive(Default)]
@@ -31,28 +27,16 @@ struct Notes {
 /// Running informers; they end when dropped.
 pub struct KubeRs {
     notes: Shared<BTreeMap<String, Shared<Notes>>>,
-    stop: Option<oneshot::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
+    _running: Background,
 }
 
 impl KubeRs {
     /// Starts informers of every kind with the kubeconfig at `config`.
     pub fn start(config: &Path) -> Result<KubeRs> {
-        let config = Kubeconfig::read_from(config).context("reading the kubeconfig")?;
         let notes: Shared<BTreeMap<String, Shared<Notes>>> = Shared::default();
-        let (stop, stopped) = oneshot::channel();
         let shared = Arc::clone(&notes);
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let client = runtime.block_on(client(config))?;
-        let thread = std::thread::spawn(move || {
-            runtime.block_on(async {
-                tokio::select! {
-                    () = run(&client, &shared) => {}
-                    _ = stopped => {}
-                }
-            });
-        });
-        Ok(KubeRs { notes, stop: Some(stop), thread: Some(thread) })
+        let work = async move |client| run(&client, &shared).await;
+        Ok(KubeRs { notes, _running: Background::start(config, work)? })
     }
 
     /// Every informer by its name.
@@ -68,24 +52,10 @@ impl KubeRs {
     }
 }
 
-impl Drop for KubeRs {
-    fn drop(&mut self) {
-        drop(self.stop.take());
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
-    }
-}
-
 impl Notes {
     fn objects(&self) -> BTreeMap<String, Value> {
         self.held.as_ref().map(|held| held()).unwrap_or_default()
     }
-}
-
-async fn client(config: Kubeconfig) -> Result<kube::Client> {
-    let config = kube::Config::from_custom_kubeconfig(config, &KubeConfigOptions::default()).await?;
-    Ok(kube::Client::try_from(config)?)
 }
 
 async fn run(client: &kube::Client, notes: &Shared<BTreeMap<String, Shared<Notes>>>) {
@@ -152,33 +122,4 @@ fn note<K: Resource>(informer: &mut Informer, event: watcher::Result<watcher::Ev
         Ok(watcher::Event::Delete(object)) => informer.events.push(told("DELETED", &object)),
         Err(error) => informer.failed.push(error.to_string()),
     }
-}
-
-fn told<K: Resource>(kind: &str, object: &K) -> Event {
-    let meta: &ObjectMeta = object.meta();
-    Event {
-        kind: kind.to_string(),
-        key: key(object),
-        uid: meta.uid.clone().unwrap_or_default(),
-        version: meta.resource_version.clone().unwrap_or_default(),
-    }
-}
-
-fn key<K: Resource>(object: &K) -> String {
-    format!("{}/{}", object.namespace().unwrap_or_default(), object.name_any())
-}
-
-fn resource(kind: &str) -> ApiResource {
-    let (group, name) = match kind {
-        "pods" => ("", "Pod"),
-        "services" => ("", "Service"),
-        "configmaps" => ("", "ConfigMap"),
-        "endpointslices" => ("discovery.k8s.io", "EndpointSlice"),
-        _ => ("e2e.yurt", "Widget"),
-    };
-    ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, "v1", name), kind)
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
