@@ -93,8 +93,11 @@ fn story(world: &mut World, changes: &mut Changes) -> Result<()> {
     let to_come = changes.record.newest(now) + AHEAD;
     control.future = Some(Beginners::at(&direct, "from a version to come", to_come));
     online.future = Some(Beginners::at(&config, "from a version to come", to_come));
-    control.begin(now, changes)?;
-    online.begin(now, changes)?;
+    for (name, some) in [("direct", &mut control), ("online", &mut online)] {
+        some.begin(now, changes)?;
+        some.remember_truth()?;
+        some.hold(now, changes).context(name).context("at the beginning")?;
+    }
     changes.round()?;
     changes.round()?;
     for (name, some) in [("direct", &mut control), ("online", &mut online)] {

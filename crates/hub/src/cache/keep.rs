@@ -110,9 +110,7 @@ impl Cache {
         let newest = request.options.resource_version.is_none() && token.is_none();
         let newest = newest.then_some(asked);
         match self.pages.join(identity, &key, token, page, body.len(), clock::monotonic())? {
-            Some(list) => {
-                self.keep_split(key, list, CollectionState::Snapshot, identity, newest).await.map(Some)
-            }
+            Some(list) => self.keep_split(key, list, identity, newest).await.map(Some),
             None => {
                 self.pages.watch_over(&self.metrics);
                 Ok(None)
@@ -123,6 +121,19 @@ impl Cache {
     /// Keeps a whole list that was read by a request for `key`. `newest` is when the state of now was asked for,
     /// if it was: an answer that is older than what was held then shows that the cluster was set back.
     pub(super) async fn keep_split(
+        &self,
+        key: CollectionKey,
+        list: List,
+        identity: &Identity,
+        newest: Option<Instant>,
+    ) -> Result<Arc<Collection>, NotKept> {
+        let turn = self.turns.of(&key);
+        let _turn = turn.lock().await;
+        self.keep_in_turn(key, list, CollectionState::Snapshot, identity, newest).await
+    }
+
+    /// The same for who has the collection's turn.
+    pub(super) async fn keep_in_turn(
         &self,
         key: CollectionKey,
         list: List,

@@ -25,6 +25,7 @@ mod registry;
 pub mod ring;
 mod room;
 mod spare;
+mod turns;
 mod uses;
 pub mod version;
 mod views;
@@ -60,6 +61,7 @@ use crate::metrics::Metrics;
 use crate::tasks::{self, Shutdown};
 use grants::Grants;
 use lately::Lately;
+use turns::Turns;
 use write::Overlay;
 
 /// What the start found in the store.
@@ -96,6 +98,7 @@ pub struct Cache {
     /// How the store was found at the start.
     pub found: Found,
     filling: Filling,
+    turns: Turns,
     /// The single objects that were kept a moment ago.
     kept: Lately,
     /// Those of which an older version was shown.
@@ -135,6 +138,7 @@ impl Cache {
             history: History::default(),
             found,
             filling: Filling::default(),
+            turns: Turns::default(),
             kept: Lately::default(),
             doubts: doubts::Doubts::default(),
             pages: Arc::default(),

@@ -90,6 +90,12 @@ impl Served {
         self.state.candidate.filter.is_everything()
     }
 
+    /// Whether its client knows more than the collection, which nobody brings up to date now: a list would do that, and
+    /// pass over what the client knows.
+    pub fn may_be_passed_over(&self) -> bool {
+        self.state.is_ahead_of(self.collection.version()) && self.collection.state() != CollectionState::Live
+    }
+
     /// The memory of the frames that it begins with, in bytes.
     pub fn begins_with(&self) -> usize {
         self.state.pending.iter().map(Bytes::len).sum()

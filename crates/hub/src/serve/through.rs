@@ -14,12 +14,13 @@ use http_body_util::BodyExt as _;
 use tokio::sync::oneshot;
 use yurt_api::representation::{Encoding, Representation};
 use yurt_api::request::ResourceRequest;
+use yurt_store::CollectionState;
 
 use super::flow::Flow;
 use super::told::{Next, Told};
 use super::{Asked, Pipeline};
 use crate::cache::collection::Watching;
-use crate::cache::{Scope, WatchRequest};
+use crate::cache::{Cache, Scope, WatchRequest};
 use crate::cloud::Received;
 use crate::metrics::Moved;
 use crate::respond::{Body, BoxError};
@@ -28,6 +29,9 @@ use crate::tasks::{self, Shutdown};
 /// A client that takes nothing of the cloud's stream for this long is cut off: the stream takes a part of the
 /// connection's window without having a place.
 const WRITE_BOUND: Duration = Duration::from_secs(5);
+
+/// How often a collection is looked at that is about to be live.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// Whether the collection beside a stream is held.
 pub(super) enum Filled {
@@ -71,12 +75,21 @@ impl Onward {
         }
     }
 
-    /// Waits for the collection; for ever when it cannot be filled.
+    /// Waits until the collection is kept up to date; for ever when it cannot be filled.
     async fn held(&mut self) {
         self.settled().await;
         if matches!(self.filled, Filled::Never) {
             std::future::pending::<()>().await;
         }
+        while !self.is_live() {
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    fn is_live(&self) -> bool {
+        let key = self.asked.resource().map(|request| Cache::key_of(request, self.form));
+        let collection = key.and_then(|key| self.pipeline.cache.registry.get(&key));
+        collection.is_some_and(|collection| collection.state() == CollectionState::Live)
     }
 
     /// Keeps the collection for the end of the cloud's stream.

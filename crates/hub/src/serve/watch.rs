@@ -68,7 +68,7 @@ impl Pipeline {
         if from_now && served.collection.state() != CollectionState::Live {
             return None;
         }
-        if !may_be_kept_up(&served) {
+        if !may_be_kept_up(&served) || served.may_be_passed_over() {
             return None;
         }
         self.keep_up(&served, asked);
@@ -259,7 +259,7 @@ impl Pipeline {
             }
             _ => return None,
         };
-        if moved == Moved::Filled && !may_be_kept_up(&served) {
+        if moved == Moved::Filled && (!may_be_kept_up(&served) || served.may_be_passed_over()) {
             return None;
         }
         self.keep_up(&served, asked);

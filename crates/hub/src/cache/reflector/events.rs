@@ -56,45 +56,31 @@ impl Reflector {
 
     async fn apply(&self, frames: Vec<Frame>) -> Result<(), Stop> {
         let encoding = self.collection.key().representation.encoding;
-        let held = self.collection.version();
         let mut version = 0;
-        let mut changes = Vec::with_capacity(frames.len());
-        let mut received = Vec::with_capacity(frames.len());
+        let mut came = Vec::with_capacity(frames.len());
         for frame in frames {
             let unreadable = |_| Stop::Event(Event::Gone);
             let item = object::to_item(encoding, &frame.object).map_err(unreadable)?;
             let meta = object::meta(encoding, &item).map_err(unreadable)?;
             version = meta.resource_version.max(version);
-            // A client's list may have been newer than the version from which this watch was asked for.
-            if frame.kind != EventType::Bookmark && meta.resource_version <= held {
+            if frame.kind == EventType::Bookmark {
                 continue;
             }
-            let key = meta.key();
-            match frame.kind {
-                EventType::Bookmark => continue,
-                EventType::Deleted => {
-                    changes
-                        .push(Change::Delete { key: key.clone(), resource_version: meta.resource_version });
-                    received.push((key, meta.resource_version, None, frame));
-                }
-                _ => {
-                    let row = Row {
-                        key: key.clone(),
-                        resource_version: meta.resource_version,
-                        uid: meta.uid,
-                        body: item,
-                    };
-                    changes.push(Change::Upsert(row.clone()));
-                    received.push((key, meta.resource_version, Some(row), frame));
-                }
-            }
+            let (key, resource_version) = (meta.key(), meta.resource_version);
+            let row = (frame.kind != EventType::Deleted).then(|| Row {
+                key: key.clone(),
+                resource_version,
+                uid: meta.uid,
+                body: item,
+            });
+            came.push(Came { key, version: resource_version, row, frame });
         }
-        if changes.is_empty() {
+        if came.is_empty() {
             self.bookmark(version).await;
             return Ok(());
         }
         let (cache, collection) = (Arc::clone(&self.cache), Arc::clone(&self.collection));
-        let storing = async move { store_and_tell(&cache, &collection, changes, received, version).await };
+        let storing = async move { store_and_tell(&cache, &collection, came, version).await };
         self.to_its_end(storing).await?
     }
 
@@ -114,7 +100,7 @@ impl Reflector {
         &self,
         storing: impl Future<Output = T> + Send + 'static,
     ) -> Result<T, Stop> {
-        let place = Arc::clone(&self.storing).lock_owned().await;
+        let place = Arc::clone(&self.turn).lock_owned().await;
         let whole = async move {
             let done = storing.await;
             drop(place);
@@ -124,27 +110,45 @@ impl Reflector {
     }
 }
 
-/// An event as it came: whose, of which version, the row that it leaves, and its bytes.
-type Came = (ObjectKey, u64, Option<Row>, Frame);
+/// An event as it came.
+struct Came {
+    key: ObjectKey,
+    version: u64,
+    /// What it leaves; nothing when it tells of a deletion.
+    row: Option<Row>,
+    frame: Frame,
+}
 
 /// Stores changes in one transaction, then tells watchers.
 async fn store_and_tell(
     cache: &Cache,
     collection: &Arc<Collection>,
-    changes: Vec<Change>,
-    came: Vec<Came>,
+    mut came: Vec<Came>,
     version: u64,
 ) -> Result<(), Stop> {
+    // A client's list may have been newer than the version from which this watch was asked for.
+    let held = collection.version();
+    came.retain(|came| came.version > held);
+    let changes: Vec<_> = came.iter().map(Came::change).collect();
     let (checking, now) = (Arc::clone(collection), crate::clock::unix());
     let applying = move |w: &mut Writer| checking.checked(w.apply(checking.id(), version, now, &changes));
     let applied = cache.write_linked(applying).await.inspect_err(|_| collection.fall_behind())?;
     // The next watch brings them again: what is held stays as it is (P6).
     let applied = applied.ok_or(Stop::Event(Event::Failed))?;
     cache.metrics.events.inc_by(came.len() as u64);
-    let told = came.into_iter().zip(applied.previous).map(|((key, version, row, frame), previous)| {
+    let told = came.into_iter().zip(applied.previous).map(|(Came { key, version, row, frame }, previous)| {
         Upstream { key, row, previous, version, received: Some(frame), held: false }
     });
     cache.tell(collection, told.collect(), version);
     cache.forget_pulled().await;
     Ok(())
+}
+
+impl Came {
+    fn change(&self) -> Change {
+        match &self.row {
+            Some(row) => Change::Upsert(row.clone()),
+            None => Change::Delete { key: self.key.clone(), resource_version: self.version },
+        }
+    }
 }

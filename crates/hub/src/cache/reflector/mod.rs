@@ -24,6 +24,7 @@ use yurt_store::{CollectionRecord, CollectionState, StoreError};
 
 use super::collection::Collection;
 use super::keep::NotKept;
+use super::turns::Turn;
 use super::{Cache, FrontError};
 use crate::cloud::{Identity, Lane, Received, Server};
 use crate::connectivity::{Event as LinkEvent, State as LinkState};
@@ -137,7 +138,7 @@ impl Cache {
         let mut share = self.room.of_reflector();
         let body = share.read(answer.into_body(), MAX_LIST).await?;
         let split = list::split(key.representation.encoding, &body).map_err(|_| NotKept::Undecodable)?;
-        let collection = self.keep_split(key, split, CollectionState::Snapshot, &identity, None).await?;
+        let collection = self.keep_split(key, split, &identity, None).await?;
         collection.sponsor(&identity);
         self.reflect(&collection);
         Ok(())
@@ -149,7 +150,7 @@ impl Cache {
             let reflector = Reflector {
                 cache: Arc::clone(self),
                 collection: Arc::clone(collection),
-                storing: Arc::default(),
+                turn: self.turns.of(collection.key()),
                 seen: AtomicU64::new(self.history.travels()),
                 ran_out: AtomicBool::new(false),
                 refused: Mutex::default(),
@@ -162,8 +163,8 @@ impl Cache {
 struct Reflector {
     cache: Arc<Cache>,
     collection: Arc<Collection>,
-    /// Held while something is stored and told: a lost link ends what asks, never what stores.
-    storing: Arc<tokio::sync::Mutex<()>>,
+    /// Had while something is stored and told: a lost link ends what asks, never what stores.
+    turn: Turn,
     /// How often the cloud had gone back when this one last listed.
     seen: AtomicU64,
     /// Whether the last watch ended because its time was over, and not with its connection or server.
@@ -321,7 +322,7 @@ impl Reflector {
 
     async fn freeze(&self) {
         // A list that is being stored would set the collection live again.
-        drop(self.storing.lock().await);
+        drop(self.turn.lock().await);
         self.collection.set_state(CollectionState::Frozen);
         // What was live when the hub stopped or the link was lost goes on after it; the store stays as it is.
         if !self.cache.shutdown.is_stopping() && self.cache.connectivity.reachable() {
@@ -341,7 +342,7 @@ impl Reflector {
         let (cache, kept) = (Arc::clone(&self.cache), key.clone());
         let storing = async move {
             let _share = share;
-            cache.keep_split(kept, split, CollectionState::Live, &identity, Some(asked)).await
+            cache.keep_in_turn(kept, split, CollectionState::Live, &identity, Some(asked)).await
         };
         match self.to_its_end(storing).await? {
             Ok(_) => {
@@ -366,7 +367,7 @@ impl Reflector {
 
     async fn watch(&self) -> Result<Event, Stop> {
         // What the last round has stored is told before this one asks for what comes after it.
-        drop(self.storing.lock().await);
+        drop(self.turn.lock().await);
         let version = self.collection.version();
         let seconds = WATCH_SECONDS.0 + version % (WATCH_SECONDS.1 - WATCH_SECONDS.0);
         let more =
