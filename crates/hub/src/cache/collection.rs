@@ -69,6 +69,16 @@ pub struct Upstream {
     pub held: bool,
 }
 
+/// What came after a position.
+pub struct Since {
+    /// Events, in order.
+    pub events: Vec<Arc<Entry>>,
+    /// The version of the view, if that is all of them.
+    pub view: Option<u64>,
+    /// How often a list has told the difference so far.
+    pub jumped: u64,
+}
+
 /// A collection. Shared by its reflector and all its readers.
 pub struct Collection {
     key: CollectionKey,
@@ -352,16 +362,21 @@ impl Collection {
         self.lock().ring.start_after(version)
     }
 
-    /// Events from `position` on for a watcher that began with what `known` knows, at most so many, and the view's
-    /// version if that is all of them. `None` when some of them are not known (any more).
-    pub fn since(&self, position: u64, known: u64, at_most: usize) -> Option<(Vec<Arc<Entry>>, Option<u64>)> {
+    /// Events from `position` on for a watcher that began with what `known` knows, at most so many. `None` when some of
+    /// them are not known (any more).
+    pub fn since(&self, position: u64, known: u64, at_most: usize) -> Option<Since> {
         let inner = self.lock();
         if inner.ring.jumped_over(known).is_some() {
             return None;
         }
         let events = inner.ring.since(position, at_most)?;
         let complete = position + events.len() as u64 >= inner.ring.end();
-        Some((events, complete.then_some(inner.current)))
+        Some(Since { events, view: complete.then_some(inner.current), jumped: inner.ring.jumped() })
+    }
+
+    /// How often a list has told the difference to what was held.
+    pub fn jumped(&self) -> u64 {
+        self.lock().ring.jumped()
     }
 
     /// Somebody whose credential may keep the reflector running; the newest is asked first.

@@ -251,29 +251,23 @@ impl Cache {
         let mut told: Vec<Upstream> = changes
             .into_iter()
             .zip(previous)
-            .map(|(change, previous)| match change {
-                Change::Upsert(row) => Upstream {
-                    key: row.key.clone(),
-                    version: row.resource_version,
-                    row: Some(row),
-                    previous,
-                    received: None,
-                    held: false,
-                },
-                Change::Delete { key, .. } => {
-                    Upstream { key, version, row: None, previous, received: None, held: false }
-                }
-            })
+            .flat_map(|(change, was)| differences(change, was, version))
             .collect();
         told.sort_by_key(|c| c.version);
-        held.jump(version);
-        self.tell(held, told, version);
+        self.tell(held, told, version, true);
     }
 
-    /// Tells a collection's watchers what upstream changed up to `version`, but for what the node knows better.
-    pub(super) fn tell(&self, collection: &Collection, mut changes: Vec<Upstream>, version: u64) {
+    /// Tells a collection's watchers what upstream changed up to `version`, or what is different in a list of it (`listed`),
+    /// but for what the node knows better.
+    pub(super) fn tell(
+        &self,
+        collection: &Collection,
+        mut changes: Vec<Upstream>,
+        version: u64,
+        listed: bool,
+    ) {
         self.endpoints.weigh(collection, &mut changes, &self.node_name);
-        collection.upstream(changes, version);
+        collection.upstream(changes, version, listed);
     }
 
     /// Keeps the answer to a GET of one object, unless a live collection has it already.
@@ -373,6 +367,22 @@ fn while_linked<R>(
     job: impl FnOnce(&mut Writer) -> Result<R, StoreError>,
 ) -> impl FnOnce(&mut Writer) -> Result<Option<R>, StoreError> {
     move |writer| if link.reachable() { job(writer).map(Some) } else { Ok(None) }
+}
+
+/// What a list of version `version` says of one object that is not what it was.
+fn differences(change: Change, previous: Option<Row>, version: u64) -> Vec<Upstream> {
+    let told =
+        |key, version, row, previous| Upstream { key, version, row, previous, received: None, held: false };
+    match change {
+        Change::Delete { key, .. } => vec![told(key, version, None, previous)],
+        // Another object of that name: the first went before the second came.
+        Change::Upsert(row) if previous.as_ref().is_some_and(|previous| previous.uid != row.uid) => {
+            let (key, came) = (row.key.clone(), row.resource_version);
+            let went = told(key.clone(), came.saturating_sub(1), None, previous);
+            vec![went, told(key, came, Some(row), None)]
+        }
+        Change::Upsert(row) => vec![told(row.key.clone(), row.resource_version, Some(row), previous)],
+    }
 }
 
 fn is_metadata(kind: &TypeMeta) -> bool {

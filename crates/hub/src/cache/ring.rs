@@ -82,12 +82,14 @@ pub struct Ring {
     bytes: usize,
     /// Versions between which lists tell what is different, and nobody knows what happened.
     jumps: VecDeque<(u64, u64)>,
+    /// How many there were.
+    jumped: u64,
 }
 
 impl Ring {
     /// An empty history that begins after `floor`.
     pub fn new(floor: u64) -> Self {
-        Ring { entries: VecDeque::new(), first: 0, floor, bytes: 0, jumps: VecDeque::new() }
+        Ring { entries: VecDeque::new(), first: 0, floor, bytes: 0, jumps: VecDeque::new(), jumped: 0 }
     }
 
     /// The next events are the difference between a list of version `to` and what was held of version `from`.
@@ -96,12 +98,18 @@ impl Ring {
             return;
         }
         self.jumps.push_back((from, to));
+        self.jumped += 1;
         if self.jumps.len() > MAX_JUMPS {
             // What lies between the two oldest counts as not known, too.
             if let (Some((from, _)), Some((_, to))) = (self.jumps.pop_front(), self.jumps.pop_front()) {
                 self.jumps.push_front((from, to));
             }
         }
+    }
+
+    /// How often a list has told the difference.
+    pub fn jumped(&self) -> u64 {
+        self.jumped
     }
 
     /// The list that passed over what a client of `version` knows: which objects came into it and went again, nobody

@@ -18,7 +18,7 @@ use yurt_api::table::Form;
 use yurt_api::watch::{self as frames, EventType};
 use yurt_store::{CollectionState, StoreError};
 
-use super::collection::{Collection, Watching};
+use super::collection::{Collection, Since, Watching};
 use super::filter::cover;
 use super::history::CaughtUp;
 use super::page::Seen;
@@ -197,6 +197,7 @@ impl Cache {
             position,
             known,
             ahead,
+            jumped: collection.jumped(),
             pending,
             share: None,
             pen,
@@ -302,6 +303,8 @@ struct Watcher {
     known: u64,
     /// It began with a version that the collection had not reached: until then nothing here is news to it.
     ahead: bool,
+    /// How often a list has told what is different, as far as this one was told.
+    jumped: u64,
     pending: VecDeque<Bytes>,
     /// Of the frames that it began with.
     share: Option<ViewShare>,
@@ -323,12 +326,16 @@ impl Watcher {
             self.share = None;
             // Marked as seen before looking: what comes in between wakes the wait below.
             self.news.borrow_and_update();
-            let Some((events, end)) = self.candidate.collection.since(self.position, self.known, BATCH)
-            else {
+            let since = self.candidate.collection.since(self.position, self.known, BATCH);
+            let Some(Since { events, view: end, jumped }) = since else {
                 self.over = true;
                 self.metrics.expired_watches.inc();
                 return Some(self.pen.expired());
             };
+            if std::mem::replace(&mut self.jumped, jumped) != jumped {
+                // From the versions in the middle of it nobody can go on.
+                self.bookmark_at = self.bookmark_at.map(|_| clock::monotonic());
+            }
             self.position += events.len() as u64;
             for event in events {
                 let frame = self.frame(&event);
@@ -358,7 +365,7 @@ impl Watcher {
                 Some(version) if next < ends_at => {
                     self.bookmark_at = next_bookmark(clock::monotonic(), ends_at);
                     // The cloud may have said meanwhile that nothing changed.
-                    let version = self.candidate.collection.since(self.position, self.known, 1).and_then(|(_, v)| v).unwrap_or(version);
+                    let version = self.candidate.collection.since(self.position, self.known, 1).and_then(|since| since.view).unwrap_or(version);
                     Wake::Bookmark(self.pen.bookmark(version, false))
                 }
                 _ => Wake::Over,

@@ -303,25 +303,46 @@ async fn watches_outlive_the_link() {
 #[tokio::test]
 async fn a_compacted_history_is_bridged_by_a_list() {
     let cluster = online().await;
-    for name in ["a", "b", "gone"] {
+    for name in ["a", "another", "b", "gone"] {
         put(&cluster, name, "red");
     }
     let client = reader(&cluster, "ann", &["configmaps"]);
-    let (_, mut stream) = informer(&client, MAPS, JSON).await;
+    let (list, _) = informer(&client, MAPS, JSON).await;
+    let from = version(&list.json());
+    let mut stream = watch(&client, &format!("resourceVersion={from}&allowWatchBookmarks=true")).await;
     until_collection(&cluster, &["configmaps"], "live").await;
     cut(&cluster).await;
-    cluster.api.delete("configmaps", "default", "gone");
+    for name in ["another", "gone"] {
+        cluster.api.delete("configmaps", "default", name);
+    }
     put(&cluster, "a", "blue");
+    put(&cluster, "another", "blue");
     put(&cluster, "new", "red");
+    let last = put(&cluster, "short-lived", "red");
+    cluster.api.delete("configmaps", "default", "short-lived");
     cluster.api.compact();
     mend(&cluster).await;
-    let mut seen = BTreeMap::new();
-    for _ in 0..3 {
-        let (kind, name, ..) = change(&mut stream).await;
-        assert_eq!(seen.insert(name, kind), None, "told twice");
+    let (mut seen, mut newest) = (BTreeMap::<_, Vec<_>>::new(), from);
+    for _ in 0..5 {
+        let (kind, name, _, version) = change(&mut stream).await;
+        assert!(version >= newest, "{name} {version} after {newest}");
+        newest = version;
+        seen.entry(name).or_default().push(kind);
     }
-    let expected = [("a", "MODIFIED"), ("gone", "DELETED"), ("new", "ADDED")];
-    assert_eq!(seen, expected.map(|(n, k)| (n.to_owned(), k.to_owned())).into());
+    let expected: [(&str, &[&str]); 4] = [
+        ("a", &["MODIFIED"]),
+        ("another", &["DELETED", "ADDED"]),
+        ("gone", &["DELETED"]),
+        ("new", &["ADDED"]),
+    ];
+    let expected =
+        expected.map(|(name, kinds)| (name.to_owned(), kinds.iter().map(ToString::to_string).collect()));
+    assert_eq!(seen, expected.into());
+    // From the middle of it nobody can go on: the version after it is told at once.
+    let end = stream.next_within(SOON).await.unwrap();
+    assert!(end.kind == "BOOKMARK" && end.version() > last, "{end:?}");
+    let mut again = watch(&client, &format!("resourceVersion={}", end.version())).await;
+    assert_eq!(rest(&mut again).await, []);
     assert_eq!(rest(&mut stream).await, []);
 }
 

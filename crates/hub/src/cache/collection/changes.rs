@@ -20,9 +20,14 @@ struct Before {
 }
 
 impl Collection {
-    /// Takes over changes that upstream made up to `version`, in their order.
-    pub fn upstream(&self, changes: Vec<Upstream>, version: u64) {
+    /// Takes over changes that upstream made up to `version`, in their order. The difference to a list (`listed`) is not
+    /// all that happened: whoever is somewhere in between has to list, too.
+    pub fn upstream(&self, changes: Vec<Upstream>, version: u64, listed: bool) {
         let mut inner = self.lock();
+        if listed {
+            let from = inner.version;
+            inner.ring.jump(from, version);
+        }
         for change in changes {
             self.one_upstream(&mut inner, change);
         }
@@ -30,14 +35,6 @@ impl Collection {
         inner.behind = false;
         drop(inner);
         self.news.send_replace(());
-    }
-
-    /// The difference between what is held and a list of this version is told next: whoever is somewhere in between has
-    /// to list, too.
-    pub fn jump(&self, version: u64) {
-        let mut inner = self.lock();
-        let from = inner.version;
-        inner.ring.jump(from, version);
     }
 
     /// Upstream said that nothing changed up to `version`.

@@ -139,7 +139,7 @@ async fn store_and_tell(
     let told = came.into_iter().zip(applied.previous).map(|(Came { key, version, row, frame }, previous)| {
         Upstream { key, row, previous, version, received: Some(frame), held: false }
     });
-    cache.tell(collection, told.collect(), version);
+    cache.tell(collection, told.collect(), version, false);
     cache.forget_pulled().await;
     Ok(())
 }
