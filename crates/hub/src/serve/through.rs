@@ -30,8 +30,8 @@ use crate::tasks::{self, Shutdown};
 /// connection's window without having a place.
 const WRITE_BOUND: Duration = Duration::from_secs(5);
 
-/// How often a collection is looked at that is about to be live.
-const LOOK: Duration = Duration::from_millis(100);
+/// The pauses between looks at a collection that is to be live, the first and the longest.
+const LOOK: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
 /// Whether the collection beside a stream is held.
 pub(super) enum Filled {
@@ -81,8 +81,10 @@ impl Onward {
         if matches!(self.filled, Filled::Never) {
             std::future::pending::<()>().await;
         }
+        let mut look = LOOK.0;
         while !self.is_live() {
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(look).await;
+            look = (look * 2).min(LOOK.1);
         }
     }
 

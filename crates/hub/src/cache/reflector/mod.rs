@@ -194,8 +194,9 @@ impl Reflector {
                 pause = None;
             }
             (state, pause) = step(state, last, pause);
-            if let State::Pausing(_) | State::Listing(_) = state {
-                // Who asks meanwhile is better served by the cloud, and what it lists is taken over.
+            if matches!(state, State::Pausing(_) | State::Listing(_)) && last != Event::Lags {
+                // Who asks meanwhile is better served by the cloud, and what it lists is taken over; a server that lags
+                // would lead him back.
                 self.collection.set_state(CollectionState::Frozen);
             }
         }
@@ -249,7 +250,8 @@ impl Reflector {
             Ok(event) | Err(Stop::Event(event)) => event,
             Err(Stop::Ahead) => match self.past(clock::monotonic()).await {
                 Past::Back => Event::Gone,
-                Past::Current | Past::Lagging => Event::Failed,
+                Past::Current => Event::Failed,
+                Past::Lagging => Event::Lags,
             },
         }
     }
@@ -416,7 +418,7 @@ impl Reflector {
     async fn ask_for_the_time(&self, opened: Instant) -> Result<(), Stop> {
         match self.past(opened).await {
             Past::Current => Ok(()),
-            Past::Lagging => Err(Stop::Event(Event::Failed)),
+            Past::Lagging => Err(Stop::Event(Event::Lags)),
             Past::Back => Err(Stop::Event(Event::Gone)),
         }
     }

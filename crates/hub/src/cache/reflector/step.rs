@@ -38,6 +38,8 @@ pub enum Event {
     Refused,
     /// Upstream failed.
     Failed,
+    /// The server that answers does not know yet what is held.
+    Lags,
     /// Upstream asks to come back not before this time (429).
     Later(Duration),
     /// The link is lost.
@@ -68,7 +70,7 @@ pub fn step(state: State, event: Event, pause: Option<Duration>) -> (State, Opti
         }
         (_, Event::Listed) => (State::Watching, pause),
         (_, Event::Finished) => (State::Watching, None),
-        (_, Event::Failed) => (State::Pausing(longer), Some(longer)),
+        (_, Event::Failed | Event::Lags) => (State::Pausing(longer), Some(longer)),
         (_, Event::Later(after)) => (State::Pausing(longer.max(after.min(PAUSE.1))), Some(longer)),
         (State::Pausing(_), Event::Paused) => (State::Watching, pause),
         (other, Event::LinkUp | Event::Paused) => (other, pause),
@@ -79,7 +81,8 @@ pub fn step(state: State, event: Event, pause: Option<Duration>) -> (State, Opti
 mod tests {
     use super::*;
 
-    const EVENTS: [Event; 10] = [
+    const EVENTS: [Event; 11] = [
+        Event::Lags,
         Event::Later(Duration::from_secs(3600)),
         Event::LinkUp,
         Event::Listed,
