@@ -362,11 +362,11 @@ impl Collection {
         self.lock().ring.start_after(version)
     }
 
-    /// Events from `position` on for a watcher that began with what `known` knows, at most so many. `None` when some of
-    /// them are not known (any more).
-    pub fn since(&self, position: u64, known: u64, at_most: usize) -> Option<Since> {
+    /// Events from `position` on, at most so many; `ahead` is the version of a client that knew more than the collection
+    /// when it began. `None` when some of them are not known (any more).
+    pub fn since(&self, position: u64, ahead: Option<u64>, at_most: usize) -> Option<Since> {
         let inner = self.lock();
-        if inner.ring.jumped_over(known).is_some() {
+        if ahead.is_some_and(|version| inner.ring.jumped_over(version).is_some()) {
             return None;
         }
         let events = inner.ring.since(position, at_most)?;

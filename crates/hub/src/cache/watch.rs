@@ -326,8 +326,7 @@ impl Watcher {
             self.share = None;
             // Marked as seen before looking: what comes in between wakes the wait below.
             self.news.borrow_and_update();
-            let since = self.candidate.collection.since(self.position, self.known, BATCH);
-            let Some(Since { events, view: end, jumped }) = since else {
+            let Some(Since { events, view: end, jumped }) = self.since(BATCH) else {
                 self.over = true;
                 self.metrics.expired_watches.inc();
                 return Some(self.pen.expired());
@@ -354,9 +353,8 @@ impl Watcher {
 
     async fn wait(&mut self, end: Option<u64>) -> Wake {
         let ends_at = self.ends_at;
-        let bookmark_at = self
-            .bookmark_at
-            .filter(|_| end.is_some() && !self.is_ahead_of(self.candidate.collection.version()));
+        let ahead = self.is_ahead_of(self.candidate.collection.version());
+        let bookmark_at = self.bookmark_at.filter(|_| end.is_some() && !ahead);
         let next = bookmark_at.map_or(ends_at, |b| b.min(ends_at));
         tokio::select! {
             news = self.news.changed() => if news.is_ok() { Wake::News } else { Wake::Over },
@@ -365,12 +363,21 @@ impl Watcher {
                 Some(version) if next < ends_at => {
                     self.bookmark_at = next_bookmark(clock::monotonic(), ends_at);
                     // The cloud may have said meanwhile that nothing changed.
-                    let version = self.candidate.collection.since(self.position, self.known, 1).and_then(|since| since.view).unwrap_or(version);
+                    let version = self.view_version().unwrap_or(version);
                     Wake::Bookmark(self.pen.bookmark(version, false))
                 }
                 _ => Wake::Over,
             },
         }
+    }
+
+    /// The version of the view, when the client was told all of it.
+    fn view_version(&self) -> Option<u64> {
+        self.since(1)?.view
+    }
+
+    fn since(&self, at_most: usize) -> Option<Since> {
+        self.candidate.collection.since(self.position, self.ahead.then_some(self.known), at_most)
     }
 
     /// Whether the client knows a state that is newer than the cloud's of this version.

@@ -86,6 +86,7 @@ impl Reflector {
 
     /// Nothing changed up to `version`. Not in the store, it costs a repetition after a power cut, nothing more.
     async fn bookmark(&self, version: u64) {
+        let _turn = self.turn.lock().await;
         self.collection.progress(version);
         if self.cache.connectivity.reachable() {
             let (id, version) = (self.collection.id(), self.collection.version());
