@@ -113,7 +113,9 @@ impl<'c> Objects<'c> {
     pub fn upsert(&mut self, row: &Row, applied: u64) -> Result<Option<Was>> {
         let key = names::object_key(&row.key);
         let found = self.find(&key)?;
-        let since = found.as_ref().filter(|_| !self.anew).map(|(_, was)| was.since);
+        // Another object of that name has come now.
+        let same = found.as_ref().filter(|(_, was)| !self.anew && was.row.uid == row.uid);
+        let since = same.map(|(_, was)| was.since);
         let since = since.unwrap_or(row.resource_version);
         let place =
             names::object_place(self.collection, &key, row.resource_version, applied, since, &row.uid);
@@ -124,7 +126,8 @@ impl<'c> Objects<'c> {
         match found {
             Some((id, was)) => {
                 self.update.execute(params![rv, applied, since.cast_signed(), size, row.uid, body, id])?;
-                Ok(Some(Was { other: self.kind.differ(&was.row, row), ..was }))
+                let other = was.row.uid != row.uid || self.kind.differ(&was.row, row);
+                Ok(Some(Was { other, ..was }))
             }
             None => {
                 let since = since.cast_signed();

@@ -75,6 +75,8 @@ pub struct Since {
     pub events: Vec<Arc<Entry>>,
     /// The version of the view, if that is all of them.
     pub view: Option<u64>,
+    /// The cloud's version that the collection has reached.
+    pub cloud: u64,
     /// How often a list has told the difference so far.
     pub jumped: u64,
 }
@@ -371,7 +373,8 @@ impl Collection {
         }
         let events = inner.ring.since(position, at_most)?;
         let complete = position + events.len() as u64 >= inner.ring.end();
-        Some(Since { events, view: complete.then_some(inner.current), jumped: inner.ring.jumped() })
+        let (cloud, jumped) = (inner.version, inner.ring.jumped());
+        Some(Since { events, view: complete.then_some(inner.current), cloud, jumped })
     }
 
     /// How often a list has told the difference to what was held.

@@ -201,11 +201,12 @@ impl Cache {
                 held.set_state(state);
             } else {
                 // A reflector began meanwhile: what it says of the collection stands.
-                self.front.write(move |w| w.set_state(id, CollectionState::Live)).await?;
+                let _ = self.front.write(move |w| w.set_state(id, CollectionState::Live)).await;
             }
         }
         match held {
-            Some(held) if damaged.is_some() => {
+            // What the store had of it is gone: what its watchers know of cannot be told from what is new.
+            Some(held) if damaged.is_some() || held.id() != id => {
                 held.heal(id, version);
                 self.endpoints.look_again();
                 Ok(held)

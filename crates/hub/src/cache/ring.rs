@@ -30,8 +30,6 @@ pub fn is_local(version: u64) -> bool {
 pub struct Entry {
     /// The version that the collection's view has after this event.
     pub version: u64,
-    /// The cloud's version that the collection had reached with this event.
-    pub cloud: u64,
     /// Leads watchers from a local version back to the cloud's: never skipped for being old.
     pub lead: bool,
     /// Added, modified or deleted, as seen by a watcher of the whole collection.
@@ -184,7 +182,6 @@ mod tests {
     fn entry(version: u64) -> Entry {
         Entry {
             version,
-            cloud: version,
             lead: false,
             kind: EventType::Modified,
             key: ObjectKey { namespace: String::new(), name: "x".to_owned() },

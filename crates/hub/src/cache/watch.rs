@@ -93,7 +93,7 @@ impl Served {
     /// Whether its client knows more than the collection, which nobody brings up to date now: a list would do that, and
     /// pass over what the client knows.
     pub fn may_be_passed_over(&self) -> bool {
-        self.state.is_ahead_of(self.collection.version()) && self.collection.state() != CollectionState::Live
+        self.state.ahead && self.collection.state() != CollectionState::Live
     }
 
     /// The memory of the frames that it begins with, in bytes.
@@ -157,6 +157,17 @@ impl Cache {
         best.map(|collection| collection.enter())
     }
 
+    /// Sees to it that the collection for this request, of this form, is followed; whether one that can go on with it is
+    /// up to date.
+    pub fn follows(self: &Arc<Self>, request: &ResourceRequest, form: Representation) -> bool {
+        if let Some(own) = self.registry.get(&Cache::key_of(request, form)) {
+            own.touch();
+            self.reflect(&own);
+        }
+        let able = |c: &Arc<Collection>| c.key().representation == form && cover(c.key(), request).is_some();
+        self.registry.of(&request.resource).iter().any(|c| able(c) && c.state() == CollectionState::Live)
+    }
+
     async fn watch_in(
         &self,
         candidate: Candidate,
@@ -201,6 +212,7 @@ impl Cache {
             pending,
             share: None,
             pen,
+            wants_bookmarks: options.allow_bookmarks,
             bookmark_at: options.allow_bookmarks.then(|| next_bookmark(now, now + life)).flatten(),
             ends_at: now + life,
             shutdown: self.shutdown.clone(),
@@ -301,7 +313,7 @@ struct Watcher {
     _presence: Watching,
     position: u64,
     known: u64,
-    /// It began with a version that the collection had not reached: until then nothing here is news to it.
+    /// It began with a version that the collection has not reached yet.
     ahead: bool,
     /// How often a list has told what is different, as far as this one was told.
     jumped: u64,
@@ -309,6 +321,7 @@ struct Watcher {
     /// Of the frames that it began with.
     share: Option<ViewShare>,
     pen: Pen,
+    wants_bookmarks: bool,
     bookmark_at: Option<Instant>,
     ends_at: Instant,
     shutdown: Shutdown,
@@ -326,21 +339,22 @@ impl Watcher {
             self.share = None;
             // Marked as seen before looking: what comes in between wakes the wait below.
             self.news.borrow_and_update();
-            let Some(Since { events, view: end, jumped }) = self.since(BATCH) else {
+            let Some(Since { events, view: end, cloud, jumped }) = self.since(BATCH) else {
                 self.over = true;
                 self.metrics.expired_watches.inc();
                 return Some(self.pen.expired());
             };
             if std::mem::replace(&mut self.jumped, jumped) != jumped {
                 // From the versions in the middle of it nobody can go on.
-                self.bookmark_at = self.bookmark_at.map(|_| clock::monotonic());
+                self.bookmark_at = self.wants_bookmarks.then(clock::monotonic);
             }
+            self.ahead &= cloud < self.known;
             self.position += events.len() as u64;
             for event in events {
                 let frame = self.frame(&event);
                 self.pending.extend(frame);
             }
-            if self.pending.is_empty() {
+            if self.pending.is_empty() && end.is_some() {
                 let wake = self.wait(end).await;
                 match wake {
                     Wake::News => {}
@@ -353,10 +367,10 @@ impl Watcher {
 
     async fn wait(&mut self, end: Option<u64>) -> Wake {
         let ends_at = self.ends_at;
-        let ahead = self.is_ahead_of(self.candidate.collection.version());
-        let bookmark_at = self.bookmark_at.filter(|_| end.is_some() && !ahead);
+        let bookmark_at = self.bookmark_at.filter(|_| end.is_some());
         let next = bookmark_at.map_or(ends_at, |b| b.min(ends_at));
         tokio::select! {
+            biased;
             news = self.news.changed() => if news.is_ok() { Wake::News } else { Wake::Over },
             () = self.shutdown.wait() => Wake::Over,
             () = tokio::time::sleep_until(next.into()) => match end {
@@ -364,7 +378,11 @@ impl Watcher {
                     self.bookmark_at = next_bookmark(clock::monotonic(), ends_at);
                     // The cloud may have said meanwhile that nothing changed.
                     let version = self.view_version().unwrap_or(version);
-                    Wake::Bookmark(self.pen.bookmark(version, false))
+                    match version < self.known {
+                        // The client is ahead of it still.
+                        true => Wake::News,
+                        false => Wake::Bookmark(self.pen.bookmark(version, false)),
+                    }
                 }
                 _ => Wake::Over,
             },
@@ -373,23 +391,15 @@ impl Watcher {
 
     /// The version of the view, when the client was told all of it.
     fn view_version(&self) -> Option<u64> {
-        self.since(1)?.view
+        self.since(0)?.view
     }
 
     fn since(&self, at_most: usize) -> Option<Since> {
         self.candidate.collection.since(self.position, self.ahead.then_some(self.known), at_most)
     }
 
-    /// Whether the client knows a state that is newer than the cloud's of this version.
-    fn is_ahead_of(&self, version: u64) -> bool {
-        self.ahead && version < self.known
-    }
-
     /// What this watcher gets of an event: nothing, the frame as it is, or one of its own.
     fn frame(&mut self, event: &Entry) -> Option<Bytes> {
-        if self.is_ahead_of(event.cloud) {
-            return None;
-        }
         if !event.lead && !ring::is_local(event.version) && event.version <= self.known {
             return None;
         }

@@ -14,13 +14,12 @@ use http_body_util::BodyExt as _;
 use tokio::sync::oneshot;
 use yurt_api::representation::{Encoding, Representation};
 use yurt_api::request::ResourceRequest;
-use yurt_store::CollectionState;
 
 use super::flow::Flow;
 use super::told::{Next, Told};
 use super::{Asked, Pipeline};
 use crate::cache::collection::Watching;
-use crate::cache::{Cache, Scope, WatchRequest};
+use crate::cache::{Scope, WatchRequest};
 use crate::cloud::Received;
 use crate::metrics::Moved;
 use crate::respond::{Body, BoxError};
@@ -89,9 +88,7 @@ impl Onward {
     }
 
     fn is_live(&self) -> bool {
-        let key = self.asked.resource().map(|request| Cache::key_of(request, self.form));
-        let collection = key.and_then(|key| self.pipeline.cache.registry.get(&key));
-        collection.is_some_and(|collection| collection.state() == CollectionState::Live)
+        self.asked.resource().is_some_and(|request| self.pipeline.cache.follows(request, self.form))
     }
 
     /// Keeps the collection for the end of the cloud's stream.

@@ -346,6 +346,26 @@ async fn a_compacted_history_is_bridged_by_a_list() {
     assert_eq!(rest(&mut stream).await, []);
 }
 
+/// P4: a difference of many objects of which a client sees only the last.
+#[tokio::test]
+async fn a_change_behind_many_of_others_is_told() {
+    let cluster = online().await;
+    let everywhere = reader(&cluster, "ann", &["configmaps"]);
+    let (list, _live) = informer(&everywhere, "/api/v1/configmaps", JSON).await;
+    until_collection(&cluster, &["configmaps"], "live").await;
+    let mine = "/api/v1/configmaps?watch=true&fieldSelector=metadata.namespace%3Ddefault";
+    let query = format!("{mine}&resourceVersion={}", version(&list.json()));
+    let mut stream = everywhere.watch(&query, JSON).await.unwrap();
+    cut(&cluster).await;
+    for number in 0..150 {
+        cluster.api.create(objects::config_map("kube-system", &format!("other-{number}"), &[]));
+    }
+    let last = put(&cluster, "mine", "red");
+    cluster.api.compact();
+    mend(&cluster).await;
+    assert_eq!(change(&mut stream).await, ("ADDED".into(), "mine".into(), "red".into(), last));
+}
+
 /// P4: who was at the cloud until now is ahead of the hub: nothing that it knows is told, nothing that is older, and
 /// what it misses is told or said to be missed.
 #[tokio::test]

@@ -58,6 +58,34 @@ async fn what_the_node_writes_it_reads_back() {
     }
 }
 
+/// A version says nothing of whether anything changed: who is ahead of the hub, because something else happened in the
+/// cloud before the link was lost, hears of the node's writes as any other.
+#[tokio::test]
+async fn what_the_node_writes_is_told_to_who_is_ahead_of_the_hub() {
+    let cluster = with_pods().await;
+    let kubelet = node(&cluster);
+    let (_, _live) = informer(&kubelet, OWN_PODS, JSON).await;
+    until_collection(&cluster, &["pods", "json"], "live").await;
+    let ahead = version(&cluster.api.create(objects::secret("default", "elsewhere", &[])));
+    let query = format!("{OWN_PODS}&watch=true&allowWatchBookmarks=true&resourceVersion={ahead}");
+    let mut streams = Vec::new();
+    for away in [false, true] {
+        if away {
+            cut(&cluster).await;
+        }
+        streams.push(kubelet.watch(&query, JSON).await.unwrap());
+    }
+    let written = version(&report(&kubelet, "web", "Running").await);
+    let now = json!({"gracePeriodSeconds": 0});
+    kubelet.delete(&format!("{PODS}/web"), &now).await.unwrap().expect(200);
+    for stream in &mut streams {
+        let event = stream.next_change(SOON).await.unwrap();
+        assert_eq!((event.kind.as_str(), event.version()), ("MODIFIED", written));
+        let event = stream.next_change(SOON).await.unwrap();
+        assert_eq!((event.kind.as_str(), event.name()), ("DELETED", "web"));
+    }
+}
+
 /// Each kind of patch and a whole object; what is not the status stays as it is.
 #[tokio::test]
 async fn every_kind_of_change_is_taken() {

@@ -113,6 +113,17 @@ fn a_list_goes_on_with_the_history_and_a_restored_cluster_ends_it() {
     assert_eq!(since(&store, id, 4).unwrap().0, [("a".to_owned(), 6, 2)]);
 }
 
+#[test]
+fn another_object_of_a_name_ends_the_one_before_though_it_looks_like_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = open(dir.path());
+    let id = put(&mut store, 5, &[map("a", 2, "red", "1")]);
+    put(&mut store, 9, &[Row { uid: "another".to_owned(), ..map("a", 8, "red", "1") }]);
+    let (rows, past) = since(&store, id, 5).unwrap();
+    assert_eq!(rows, [("a".to_owned(), 8, 8)]);
+    assert_eq!(past, [("a".to_owned(), 2, 2, 8)]);
+}
+
 /// P9: deletions without end take no room without end, and the versions that they end are refused.
 #[test]
 fn the_history_is_bounded_and_says_what_it_lost() {

@@ -226,8 +226,7 @@ impl Collection {
         let (before, item) = before.map_or((None, None), |b| (Some(b.attributes), Some(b.item)));
         let left = item.filter(|_| kind == EventType::Modified && !self.looks_like(&object, before.as_ref()));
         let left = left.map(|item| self.at_version(&item, version));
-        let cloud = if ring::is_local(version) { inner.version } else { version.max(inner.version) };
-        inner.ring.push(Entry { version, cloud, lead, kind, key: key.clone(), frame, object, before, left });
+        inner.ring.push(Entry { version, lead, kind, key: key.clone(), frame, object, before, left });
         inner.current = version;
         self.events.fetch_add(1, Ordering::Relaxed);
     }

@@ -194,9 +194,10 @@ impl Reflector {
                 pause = None;
             }
             (state, pause) = step(state, last, pause);
-            if matches!(state, State::Pausing(_) | State::Listing(_)) && last != Event::Lags {
-                // Who asks meanwhile is better served by the cloud, and what it lists is taken over; a server that lags
-                // would lead him back.
+            let by_itself = matches!(last, Event::Lags | Event::Later(_));
+            if matches!(state, State::Pausing(_) | State::Listing(_)) && !by_itself {
+                // Who asks meanwhile is better served by the cloud, and what it lists is taken over; but a server that
+                // lags would lead him back, and one that asks for patience has enough to do.
                 self.collection.set_state(CollectionState::Frozen);
             }
         }
@@ -323,7 +324,8 @@ impl Reflector {
     }
 
     async fn freeze(&self) {
-        // A list that is being stored would set the collection live again.
+        self.collection.set_state(CollectionState::Frozen);
+        // A list that was being stored has set the collection live again.
         drop(self.turn.lock().await);
         self.collection.set_state(CollectionState::Frozen);
         // What was live when the hub stopped or the link was lost goes on after it; the store stays as it is.
