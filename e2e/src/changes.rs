@@ -2,8 +2,10 @@
 //! are held to is not what was asked for here but what the cloud tells of it.
 
 use crate::client::{Client, Request};
+use crate::link;
 use crate::record::{Made, Record};
 use crate::wait::until;
+use crate::world::World;
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -28,9 +30,18 @@ pub struct Changes {
     rounds: usize,
 }
 
+/// Lets a story have the objects, and removes them however it ends, with the link.
+pub fn with(world: &mut World, story: fn(&mut World, &mut Changes) -> Result<()>) -> Result<()> {
+    let mut changes = Changes::begin(&world.cluster.admin)?;
+    let outcome = story(world, &mut changes);
+    link::heal()?;
+    let gone = changes.end();
+    outcome.and(gone)
+}
+
 impl Changes {
     /// Makes the namespace, the custom kind and the objects that stay.
-    pub fn begin(admin: &Client) -> Result<Changes> {
+    fn begin(admin: &Client) -> Result<Changes> {
         let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}});
         admin.json("POST", "/api/v1/namespaces", &namespace)?;
         let definitions = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
@@ -78,7 +89,7 @@ impl Changes {
     }
 
     /// Removes all of it, and waits until it is gone.
-    pub fn end(self) -> Result<()> {
+    fn end(self) -> Result<()> {
         let namespace = format!("/api/v1/namespaces/{NAMESPACE}");
         self.admin.json("DELETE", &namespace, &json!({}))?;
         let definition = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/widgets.e2e.yurt";

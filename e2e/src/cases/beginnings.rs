@@ -3,7 +3,7 @@
 //! same clients of the apiserver itself are the control.
 
 use crate::beginners::Beginners;
-use crate::changes::Changes;
+use crate::changes::{self, Changes};
 use crate::group::Group;
 use crate::link::{self, Cut};
 use crate::world::{HOMECOMING, World};
@@ -19,11 +19,7 @@ const ANCIENT: u64 = 1;
 
 pub fn run(world: &mut World) -> Result<()> {
     world.be_online()?;
-    let mut changes = Changes::begin(&world.cluster.admin)?;
-    let outcome = story(world, &mut changes);
-    link::heal()?;
-    let gone = changes.end();
-    outcome.and(gone)
+    changes::with(world, story)
 }
 
 /// Clients that begin at each kind of version.

@@ -2,7 +2,7 @@
 //! large ones. Streams stay, nobody lists again, each change is told once, and what crosses the link is close
 //! to what changed.
 
-use crate::changes::Changes;
+use crate::changes::{self, Changes};
 use crate::client::Client;
 use crate::group::Group;
 use crate::informers::Informers;
@@ -27,14 +27,11 @@ pub fn run(world: &mut World) -> Result<()> {
     world.dark()?;
     link::heal()?;
     world.node.start_hub()?;
-    let mut changes = Changes::begin(&world.cluster.admin)?;
-    let outcome = changes.fill(FILLER.0, FILLER.1).and_then(|()| story(world, &mut changes));
-    link::heal()?;
-    let gone = changes.end();
-    outcome.and(gone)
+    changes::with(world, story)
 }
 
 fn story(world: &mut World, changes: &mut Changes) -> Result<()> {
+    changes.fill(FILLER.0, FILLER.1)?;
     world.wait_for("Online", HOMECOMING)?;
     let (config, _) = world.operator_configs()?;
     let mut informers = Group::prepare(world, &config, "flapping")?;

@@ -2,7 +2,7 @@
 //! alone, through an outage in which the hub crashes. Their stores are the cloud's truth, or the one in which
 //! the cloud was lost; every change is told once; and nobody lists again because the link came or went.
 
-use crate::changes::Changes;
+use crate::changes::{self, Changes};
 use crate::group::Group;
 use crate::link::{self, Cut};
 use crate::world::{HOMECOMING, World};
@@ -13,11 +13,7 @@ const NOTICED: Duration = Duration::from_secs(20);
 
 pub fn run(world: &mut World) -> Result<()> {
     world.be_online()?;
-    let mut changes = Changes::begin(&world.cluster.admin)?;
-    let outcome = story(world, &mut changes);
-    link::heal()?;
-    let gone = changes.end();
-    outcome.and(gone)
+    changes::with(world, story)
 }
 
 fn story(world: &mut World, changes: &mut Changes) -> Result<()> {
