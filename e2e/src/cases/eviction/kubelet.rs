@@ -1,7 +1,8 @@
 //! One outage with the real kubelet and hub: the node is cut off for longer than the eviction takes, then the
 //! link is back. No pod was replaced or restarted, and the Service led to all of them throughout.
 
-use super::objects::AUTONOMY;
+use super::fleet::Fleet;
+use super::objects::{AUTONOMY, NodeSpec};
 use super::plan::{SLACK, TOLERATION};
 use crate::cases::cold_boot::not_restarted;
 use crate::cases::controller::Controller;
@@ -22,6 +23,7 @@ const GRACE: Duration = Duration::from_secs(16);
 const MARGIN: Duration = Duration::from_secs(5);
 const LOOK: Duration = Duration::from_millis(300);
 const NAME: &str = "kept";
+const COMPANION: &str = "companion";
 const REPLICAS: usize = 2;
 /// The pods of the outage: those that every case has, and those that a silent node loses after [`TOLERATION`].
 const COUNT: usize = PODS + REPLICAS;
@@ -34,6 +36,23 @@ pub fn run(world: &mut World) -> Result<()> {
 }
 
 fn outage(world: &mut World) -> Result<()> {
+    // A cloud of which every node is silent takes itself for the cause and may evict nobody
+    // (`node_lifecycle_controller.go`, `handleDisruption`).
+    let fleet = Fleet::start(&world.cluster.admin);
+    fleet.add(&[companion()])?;
+    let outcome = with_companion(world);
+    drop(fleet);
+    let path = format!("/api/v1/nodes/{COMPANION}");
+    outcome.and(world.cluster.admin.json("DELETE", &path, &json!({})).map(drop))
+}
+
+/// A node beside the real one that answers all the time, and takes no pods.
+fn companion() -> NodeSpec {
+    let name = COMPANION.to_string();
+    NodeSpec { name: name.clone(), group: name.clone(), wave: name, pool: None, autonomy: None }
+}
+
+fn with_companion(world: &mut World) -> Result<()> {
     let mut controller = Controller::install(world, GRACE - Duration::from_secs(4))?;
     controller.start()?;
     controller.wait_for_leader()?;
@@ -42,6 +61,7 @@ fn outage(world: &mut World) -> Result<()> {
     admin.json("PATCH", &node(), &autonomy)?;
     admin.json("POST", &path("apps/v1", "deployments"), &deployment())?;
     admin.json("POST", &path("v1", "services"), &service())?;
+    until_slowly("the companion to be ready", SLACK, LOOK, || is_ready(&admin, COMPANION))?;
     let before = world.agree(COUNT, SETTLE + SLACK)?;
     served(&admin, &before, SLACK).context("before the outage")?;
     link::cut(Cut::BlackHole)?;
@@ -78,6 +98,14 @@ fn served(admin: &Client, pods: &Pods, limit: Duration) -> Result<()> {
         }
         Ok(())
     })
+}
+
+fn is_ready(admin: &Client, name: &str) -> Result<()> {
+    let node = admin.object(&format!("/api/v1/nodes/{name}"))?;
+    match super::status::condition(&node, "Ready") {
+        Some("True") => Ok(()),
+        other => bail!("its condition Ready is {other:?}"),
+    }
 }
 
 fn is_tainted(admin: &Client) -> Result<()> {
