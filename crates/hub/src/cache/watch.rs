@@ -37,6 +37,7 @@ const BATCH: usize = 64;
 /// How often a watcher that asked for them gets a bookmark
 /// (`k8s.io/apiserver/pkg/storage/cacher`: about a minute).
 const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
+/// And so long before its end, as there.
 const BOOKMARK_BEFORE_END: Duration = Duration::from_secs(2);
 /// How long a watch without `timeoutSeconds` lives: the apiserver's `--min-request-timeout` of 1800 s,
 /// up to twice of it.
@@ -354,9 +355,8 @@ impl Watcher {
                 let frame = self.frame(&event);
                 self.pending.extend(frame);
             }
-            if self.pending.is_empty() && end.is_some() {
-                let wake = self.wait(end).await;
-                match wake {
+            if let (true, Some(view)) = (self.pending.is_empty(), end) {
+                match self.wait(view).await {
                     Wake::News => {}
                     Wake::Bookmark(frame) => return Some(frame),
                     Wake::Over => return None,
@@ -365,27 +365,27 @@ impl Watcher {
         }
     }
 
-    async fn wait(&mut self, end: Option<u64>) -> Wake {
+    /// Waits for what comes next; the client was told all of the view of version `view`.
+    async fn wait(&mut self, view: u64) -> Wake {
         let ends_at = self.ends_at;
-        let bookmark_at = self.bookmark_at.filter(|_| end.is_some());
-        let next = bookmark_at.map_or(ends_at, |b| b.min(ends_at));
+        let next = self.bookmark_at.map_or(ends_at, |at| at.min(ends_at));
         tokio::select! {
             biased;
             news = self.news.changed() => if news.is_ok() { Wake::News } else { Wake::Over },
             () = self.shutdown.wait() => Wake::Over,
-            () = tokio::time::sleep_until(next.into()) => match end {
-                Some(version) if next < ends_at => {
-                    self.bookmark_at = next_bookmark(clock::monotonic(), ends_at);
-                    // The cloud may have said meanwhile that nothing changed.
-                    let version = self.view_version().unwrap_or(version);
-                    match version < self.known {
-                        // The client is ahead of it still.
-                        true => Wake::News,
-                        false => Wake::Bookmark(self.pen.bookmark(version, false)),
-                    }
+            () = tokio::time::sleep_until(next.into()) => {
+                if next >= ends_at {
+                    return Wake::Over;
                 }
-                _ => Wake::Over,
-            },
+                self.bookmark_at = next_bookmark(clock::monotonic(), ends_at);
+                // The cloud may have said meanwhile that nothing changed.
+                let version = self.view_version().unwrap_or(view);
+                match version < self.known {
+                    // The client is ahead of it still.
+                    true => Wake::News,
+                    false => Wake::Bookmark(self.pen.bookmark(version, false)),
+                }
+            }
         }
     }
 

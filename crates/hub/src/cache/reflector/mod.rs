@@ -194,8 +194,8 @@ impl Reflector {
                 pause = None;
             }
             (state, pause) = step(state, last, pause);
-            let by_itself = matches!(last, Event::Lags | Event::Later(_));
-            if matches!(state, State::Pausing(_) | State::Listing(_)) && !by_itself {
+            let cloud_is_no_better = matches!(last, Event::Lags | Event::Later(_));
+            if matches!(state, State::Pausing(_) | State::Listing(_)) && !cloud_is_no_better {
                 // Who asks meanwhile is better served by the cloud, and what it lists is taken over; but a server that
                 // lags would lead him back, and one that asks for patience has enough to do.
                 self.collection.set_state(CollectionState::Frozen);
